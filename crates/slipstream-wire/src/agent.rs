@@ -1,0 +1,112 @@
+use crate::Digest;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// What the daemon tells an agent.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ToAgent {
+    /// Brings a closure. The body is deflated: a [`ClosureHead`] in JSON, then the blobs that the agent lacks.
+    Closure {
+        /// The closure's id.
+        digest: Digest,
+        /// Bytes of the head.
+        head: u64,
+    },
+    /// Runs one module; the body holds its parameters.
+    Run {
+        /// The closure to run in.
+        closure: Digest,
+        /// The job as the controller wrote it; the daemon does not look inside.
+        job: Value,
+    },
+    /// Gives a stream's job up: kills it and forgets it.
+    Cancel,
+    /// Starts a file towards the target; data frames follow, then [`ToAgent::PutEnd`].
+    Put {
+        /// Where it goes.
+        path: String,
+        /// Permission bits if the file is new.
+        mode: u32,
+    },
+    /// Ends a file: the agent compares the digest and renames.
+    PutEnd {
+        /// Id of the whole content.
+        digest: Digest,
+    },
+    /// Asks for a file; data frames come back, then [`FromAgent::FileEnd`].
+    Fetch {
+        /// What to read.
+        path: String,
+    },
+    /// Lets the agent send that many more bytes of a file.
+    Credit {
+        /// Bytes taken off the link.
+        bytes: u64,
+    },
+    /// Ends the agent when its jobs are done.
+    End,
+}
+
+/// What a closure consists of. Blobs have numbers, counted from 0 in the order in which an agent got them.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ClosureHead {
+    /// Paths inside the closure, as [`crate::pack_names`] writes them.
+    pub names: String,
+    /// The number of each file's blob.
+    pub files: Vec<u32>,
+    /// Bytes of each blob that comes along.
+    pub sizes: Vec<u64>,
+}
+
+/// What an agent tells the daemon.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum FromAgent {
+    /// The first frame.
+    Hello(AgentHello),
+    /// Something a fresh login would notice has changed; the job was not begun.
+    Stale {
+        /// What changed.
+        what: String,
+    },
+    /// A module ended; the body holds the rest of its standard output, then of its standard error.
+    Exit {
+        /// Return code as the target's shell would give it.
+        rc: i32,
+        /// Bytes of the body that are standard output.
+        out: u64,
+    },
+    /// A file has its size, mode and is coming.
+    FileStart {
+        /// Bytes to come.
+        size: u64,
+        /// Permission bits.
+        mode: u32,
+    },
+    /// A file is whole (fetch) or in place (put).
+    FileEnd {
+        /// Id of the content.
+        digest: Digest,
+    },
+    /// A file can't be read or written.
+    FileError {
+        /// The operating system's words.
+        text: String,
+    },
+}
+
+/// An agent's greeting.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AgentHello {
+    /// Process id on the target.
+    pub pid: u32,
+    /// `sys.executable`.
+    pub executable: String,
+    /// `major.minor.micro`.
+    pub python: String,
+    /// Effective user id.
+    pub uid: u32,
+}

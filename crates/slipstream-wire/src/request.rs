@@ -1,0 +1,329 @@
+use crate::{Digest, World};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// How a link reaches its target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Transport {
+    /// Through one ssh master.
+    Ssh,
+    /// A child of the daemon.
+    Local,
+}
+
+/// Everything needed to open a link. A secret comes in the frame's body, never here.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LinkSpec {
+    /// The link's identity: a digest of all below and of the secret, made by the client.
+    pub key: String,
+    /// How.
+    pub transport: Transport,
+    /// The name people know it by.
+    pub host: String,
+    /// ssh's argument vector up to and without the destination; for a local link the shell.
+    pub argv: Vec<String>,
+    /// The environment of the calling process.
+    pub env: BTreeMap<String, String>,
+    /// Working directory, for local agents.
+    pub cwd: String,
+    /// File mode creation mask, for local agents.
+    pub umask: u32,
+    /// Seconds that an unused link stays open.
+    pub linger: f64,
+    /// Text that a prompt must contain to be answered with the secret; absent without a secret.
+    pub prompt: Option<String>,
+    /// Whether a second question means that the secret is wrong, as sshpass has it; otherwise ssh decides.
+    pub ask_once: bool,
+}
+
+/// Which agent a request wants and how to start it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AgentSpec {
+    /// The agent's identity on its link.
+    pub key: String,
+    /// The command line that the target's login shell runs to start it.
+    pub line: String,
+    /// Whether a become plugin wrote the line: the client must watch the start, and the agent ends with the run.
+    pub become_started: bool,
+    /// The key under which interpreter discovery has just started this very agent.
+    #[serde(default)]
+    pub discovered: Option<String>,
+}
+
+/// One module call.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RunRequest {
+    /// The link to use.
+    pub link: String,
+    /// The agent to use.
+    pub agent: AgentSpec,
+    /// The module's closure.
+    pub closure: Digest,
+    /// For the agent, not read here.
+    pub job: Value,
+    /// The run (one `ansible-playbook`) this belongs to.
+    pub run: String,
+    /// Ends the link's other idle agents first: they would stand in the module's way.
+    #[serde(default)]
+    pub evict: bool,
+}
+
+/// What a client asks.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Request {
+    /// The first message on every connection.
+    Hello {
+        /// The wheel's version.
+        version: String,
+    },
+    /// Stays open as long as a run lives; its end ends the run's jobs and privileged agents.
+    Lease {
+        /// The run.
+        run: String,
+    },
+    /// Opens a link, or joins one that is open or opening. The body holds the secret.
+    Link(Box<LinkSpec>),
+    /// Runs a module. The body holds its parameters.
+    Run(Box<RunRequest>),
+    /// Runs interpreter discovery's command line, which ends as an agent by the interpreter it finds.
+    Discover {
+        /// The link to use.
+        link: String,
+        /// The agent, under a key of its own.
+        agent: AgentSpec,
+    },
+    /// Answers [`Reply::Prompt`]. The body holds the secret for [`AnswerAction::Send`].
+    Answer {
+        /// What to do.
+        action: AnswerAction,
+    },
+    /// Asks for a cached closure.
+    ClosureFind {
+        /// What the controller computed it from.
+        key: String,
+        /// The run that asks: within one, files are looked at once, as stock does.
+        run: String,
+    },
+    /// Asks for a closure to be found and stored; the body holds the module's source.
+    ClosureScan {
+        /// What the controller computes it from.
+        key: String,
+        /// The run that asks.
+        run: String,
+        /// The module's full name.
+        name: String,
+        /// What the controller wants back with the closure; `zip` is added.
+        meta: serde_json::Map<String, Value>,
+        /// Where utilities are.
+        world: Box<World>,
+    },
+    /// Stores a closure; the body holds the blobs in the order of the files.
+    ClosureStore {
+        /// What the controller computed it from.
+        key: String,
+        /// The run that it is for.
+        run: String,
+        /// The closure.
+        closure: ClosureInfo,
+    },
+    /// Sends the file whose descriptor comes along.
+    Put {
+        /// The link to use.
+        link: String,
+        /// Where it goes.
+        path: String,
+        /// Permission bits if the file is new.
+        mode: u32,
+        /// The run this belongs to.
+        run: String,
+    },
+    /// Fetches a file into the descriptor that comes along.
+    Fetch {
+        /// The link to use.
+        link: String,
+        /// What to read.
+        path: String,
+        /// The run this belongs to.
+        run: String,
+    },
+    /// Ends a link with all its agents.
+    Reset {
+        /// The link.
+        link: String,
+    },
+    /// Counts a task that ran through stock Ansible.
+    Stock {
+        /// Why.
+        reason: String,
+    },
+    /// Asks what is up.
+    Status,
+    /// Changes the log level.
+    Log {
+        /// `off`, `error`, `warn`, `info`, `debug` or `trace`.
+        level: String,
+    },
+    /// Ends the daemon.
+    Stop,
+    /// From the askpass helper that ssh started.
+    Askpass {
+        /// Names the attempt.
+        nonce: String,
+        /// ssh's words.
+        prompt: String,
+    },
+}
+
+/// What a client decides about an agent's start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AnswerAction {
+    /// Wait for more output.
+    Wait,
+    /// Write the body to the start line's standard input.
+    Send,
+    /// Escalation succeeded: send the agent.
+    Proceed,
+    /// Give the start up.
+    Abort,
+}
+
+/// A closure as the controller knows it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ClosureInfo {
+    /// Id of the sorted list of paths and content ids.
+    pub digest: Digest,
+    /// Its files.
+    pub files: Vec<ClosureFile>,
+    /// What the controller wants back with it.
+    pub meta: Value,
+    /// The cached closure holds as long as all these files look the same.
+    pub stamps: Vec<FileStamp>,
+}
+
+/// A file of a closure.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ClosureFile {
+    /// Path inside the closure.
+    pub path: String,
+    /// Content id.
+    pub digest: Digest,
+    /// Bytes.
+    pub len: u64,
+}
+
+/// How a file or folder looked when a closure was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileStamp {
+    /// Absolute path.
+    pub path: String,
+    /// Modification time in nanoseconds since 1970; -1 where there was nothing.
+    pub mtime_ns: i64,
+    /// Bytes; 0 for folders.
+    pub size: u64,
+}
+
+/// What the daemon answers.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Reply {
+    /// Answers the greeting.
+    Welcome {
+        /// The daemon's version.
+        version: String,
+        /// Its process.
+        pid: u32,
+        /// Goes into digests of secrets; new with every daemon.
+        salt: String,
+    },
+    /// The daemon is of another version and makes room: connect again.
+    Retiring {
+        /// The daemon's version.
+        version: String,
+    },
+    /// Done, nothing to say.
+    Done,
+    /// The link is open.
+    Linked {
+        /// ssh's control socket; empty for local links.
+        control_path: String,
+    },
+    /// The daemon does not know that link: open it.
+    NeedLink,
+    /// The daemon does not know that closure: store it.
+    NeedClosure,
+    /// Only with what the controller knows of these collections can the closure be found.
+    NeedCollections {
+        /// Their names: `namespace.name`.
+        names: Vec<String>,
+    },
+    /// Only stock Ansible can find that closure.
+    AskStock {
+        /// Why.
+        why: String,
+    },
+    /// No agent of the login account runs on that link.
+    NoAgent,
+    /// An agent's start printed something: the body holds new standard output, then standard error.
+    Prompt {
+        /// Bytes of the body that are standard output.
+        out: u64,
+    },
+    /// A module ended, as [`crate::FromAgent::Exit`].
+    Exit {
+        /// Return code.
+        rc: i32,
+        /// Bytes of the body that are standard output.
+        out: u64,
+    },
+    /// The start line ended without an agent's greeting; nothing ran. The body is its output.
+    Refused {
+        /// Its return code.
+        rc: i32,
+        /// Bytes of the body that are standard output.
+        out: u64,
+    },
+    /// No link; nothing ran. The body is ssh's standard error.
+    Unreachable {
+        /// ssh's return code.
+        rc: i32,
+        /// The password was asked for a second time.
+        denied: bool,
+    },
+    /// The link or the agent went away after the request was sent.
+    Lost {
+        /// What is known.
+        message: String,
+    },
+    /// A closure that the daemon has.
+    Closure {
+        /// Its id.
+        digest: Digest,
+        /// What the controller wanted back with it.
+        meta: Value,
+    },
+    /// A file went through.
+    File {
+        /// Bytes.
+        size: u64,
+        /// Permission bits on the target.
+        mode: u32,
+    },
+    /// What is up, as `slipstream status --json` shows it.
+    Status {
+        /// The report.
+        report: Value,
+    },
+    /// The secret is in the body.
+    Secret,
+    /// The request can't be done.
+    Failed {
+        /// Why.
+        message: String,
+    },
+}
