@@ -1,0 +1,376 @@
+//! A running agent: one channel to a target, many streams on it.
+
+use crate::{closures::Held, link::Link};
+use slipstream_wire::{AgentHello, Frame, HEADER_LEN, Header, Limits, ToAgent};
+use std::{
+    collections::{HashMap, HashSet},
+    io,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
+    process::{Child, ChildStdin},
+    sync::mpsc,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+/// Frames that may wait for the wire; more and the sender waits.
+const OUTBOX: usize = 32;
+/// Bytes put together into one write, if that many wait.
+const BATCH: usize = 256 << 10;
+/// Bytes from one agent that clients have not taken yet. A target that sends more is cut off.
+const UNDELIVERED_MAX: usize = 512 << 20;
+/// An agent that was told to end has that long before its channel is closed under it.
+const END_GRACE: Duration = Duration::from_secs(3);
+/// A start that was refused is not tried again for that long.
+const REFUSAL_KEPT: Duration = Duration::from_secs(30);
+
+/// The place for one agent on a link. Its lock is held while the agent starts, so that callers who
+/// want the same agent wait for one start instead of making more.
+pub(crate) struct AgentSlot {
+    pub(crate) starting: tokio::sync::Mutex<()>,
+    state: Mutex<SlotState>,
+    last_used: Mutex<Instant>,
+}
+
+impl Default for AgentSlot {
+    fn default() -> Self {
+        Self {
+            starting: Default::default(),
+            state: Default::default(),
+            last_used: Mutex::new(Instant::now()),
+        }
+    }
+}
+
+#[derive(Default)]
+struct SlotState {
+    agent: Option<Arc<Agent>>,
+    refused: Option<(Instant, Refusal)>,
+}
+
+/// A start line that ended without a greeting.
+#[derive(Debug, Clone)]
+pub(crate) struct Refusal {
+    pub(crate) rc: i32,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: Vec<u8>,
+}
+
+impl AgentSlot {
+    /// The agent, if it runs.
+    pub(crate) fn running(&self) -> Option<Arc<Agent>> {
+        let state = lock(&self.state);
+        state.agent.clone().filter(|agent| agent.takes_jobs())
+    }
+
+    /// Why the last start was refused, if that was just now.
+    pub(crate) fn refused(&self) -> Option<Refusal> {
+        let state = lock(&self.state);
+        let (at, refusal) = state.refused.as_ref()?;
+        (at.elapsed() < REFUSAL_KEPT).then(|| refusal.clone())
+    }
+
+    /// Notes that somebody wants the agent now.
+    pub(crate) fn touch(&self) {
+        *lock(&self.last_used) = Instant::now();
+    }
+
+    pub(crate) fn last_used(&self) -> Instant {
+        *lock(&self.last_used)
+    }
+
+    pub(crate) fn fill(&self, agent: Arc<Agent>) {
+        *lock(&self.state) = SlotState { agent: Some(agent), refused: None };
+    }
+
+    pub(crate) fn refuse(&self, refusal: Refusal) {
+        *lock(&self.state) = SlotState { agent: None, refused: Some((Instant::now(), refusal)) };
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The agent's side of a [`Stream`].
+struct OpenStream {
+    events: mpsc::UnboundedSender<Frame>,
+    /// Set before the first byte of the stream goes on the wire.
+    sent: Arc<AtomicBool>,
+}
+
+/// A running agent.
+pub(crate) struct Agent {
+    pub(crate) hello: AgentHello,
+    pub(crate) become_started: bool,
+    /// What it holds. Whoever sends a closure keeps the lock until it is in the outbox.
+    pub(crate) held: tokio::sync::Mutex<Held>,
+    outbox: mpsc::Sender<Frame>,
+    streams: Mutex<HashMap<u32, OpenStream>>,
+    next_stream: AtomicU32,
+    undelivered: AtomicUsize,
+    runs: Mutex<HashSet<String>>,
+    /// Takes no new jobs and ends with its last one.
+    retired: AtomicBool,
+    ending: CancellationToken,
+    gone: CancellationToken,
+    link: Arc<Link>,
+}
+
+impl Agent {
+    /// Takes over a channel on which an agent has just greeted.
+    pub(crate) fn adopt(
+        link: &Arc<Link>,
+        become_started: bool,
+        hello: AgentHello,
+        child: Child,
+        stdin: ChildStdin,
+        stdout: impl AsyncRead + Send + Unpin + 'static,
+    ) -> Arc<Self> {
+        let (outbox, frames) = mpsc::channel(OUTBOX);
+        let agent = Arc::new(Self {
+            hello,
+            become_started,
+            held: tokio::sync::Mutex::default(),
+            outbox,
+            streams: Mutex::default(),
+            next_stream: AtomicU32::new(1),
+            undelivered: AtomicUsize::new(0),
+            runs: Mutex::default(),
+            retired: AtomicBool::new(false),
+            ending: CancellationToken::new(),
+            gone: CancellationToken::new(),
+            link: Arc::clone(link),
+        });
+        link.agent_started(Arc::clone(&agent));
+        tokio::spawn(watch_over(Arc::clone(&agent), child, stdin, frames, stdout));
+        agent
+    }
+
+    pub(crate) fn is_alive(&self) -> bool {
+        !self.ending.is_cancelled() && !self.gone.is_cancelled()
+    }
+
+    /// Whether it may be given new jobs.
+    pub(crate) fn takes_jobs(&self) -> bool {
+        self.is_alive() && !self.retired.load(Relaxed)
+    }
+
+    /// Whether no stream is open.
+    pub(crate) fn is_idle(&self) -> bool {
+        lock(&self.streams).is_empty()
+    }
+
+    /// Tells the agent to end; its jobs are killed.
+    pub(crate) fn end(&self) {
+        self.ending.cancel();
+    }
+
+    /// Takes the agent out of use; its running jobs go on to their end.
+    pub(crate) fn retire(&self) {
+        self.retired.store(true, Relaxed);
+        self.end_if_retired();
+    }
+
+    fn end_if_retired(&self) {
+        if self.retired.load(Relaxed) && self.is_idle() {
+            self.end();
+        }
+    }
+
+    /// Waits until the agent has ended.
+    pub(crate) async fn ended(&self) {
+        self.gone.cancelled().await;
+    }
+
+    /// Opens a stream.
+    pub(crate) fn open_stream(self: &Arc<Self>) -> Stream {
+        let id = self.next_stream.fetch_add(1, Relaxed);
+        let (sender, events) = mpsc::unbounded_channel();
+        let sent = Arc::<AtomicBool>::default();
+        lock(&self.streams).insert(id, OpenStream { events: sender, sent: Arc::clone(&sent) });
+        // The reader may have gone between the caller's look and now.
+        if self.gone.is_cancelled() {
+            lock(&self.streams).clear();
+        }
+        Stream { agent: Arc::clone(self), id, events, sent, finished: false }
+    }
+
+    /// Queues a frame; waits while the wire is full. False if the agent has gone.
+    pub(crate) async fn send(&self, frame: Frame) -> bool {
+        self.outbox.send(frame).await.is_ok()
+    }
+
+    pub(crate) fn join_run(&self, run: &str) {
+        lock(&self.runs).insert(run.to_owned());
+    }
+
+    /// Leaves a run; true if no other run has used this agent.
+    pub(crate) fn leave_run(&self, run: &str) -> bool {
+        let mut runs = lock(&self.runs);
+        runs.remove(run) && runs.is_empty()
+    }
+
+    /// Counts a module that ran on this agent.
+    pub(crate) fn count_ticket(&self) {
+        self.link.tickets.add(1);
+    }
+
+    fn mark_sent(&self, stream: u32) {
+        if let Some(stream) = lock(&self.streams).get(&stream) {
+            stream.sent.store(true, Relaxed);
+        }
+    }
+
+    fn deliver(&self, frame: Frame) -> io::Result<()> {
+        let size = frame.wire_len();
+        self.link.bytes_down.add(size);
+        let streams = lock(&self.streams);
+        // A stream that was given up may still have frames on the way.
+        let Some(stream) = streams.get(&frame.stream) else { return Ok(()) };
+        let waiting = self.undelivered.fetch_add(size, Relaxed) + size;
+        if waiting > UNDELIVERED_MAX {
+            return Err(io::Error::other("the target sends faster than anybody reads"));
+        }
+        let _ = stream.events.send(frame);
+        Ok(())
+    }
+}
+
+/// One request on an agent. Dropped before its end, it is given up: the agent kills its job.
+pub(crate) struct Stream {
+    pub(crate) agent: Arc<Agent>,
+    pub(crate) id: u32,
+    events: mpsc::UnboundedReceiver<Frame>,
+    sent: Arc<AtomicBool>,
+    finished: bool,
+}
+
+impl Stream {
+    /// Sends a message of this stream; false if the agent has gone.
+    pub(crate) async fn tell(&self, message: &ToAgent, body: Vec<u8>) -> bool {
+        self.agent.send(Frame::message(self.id, message, body)).await
+    }
+
+    /// The next frame; `None` if the agent has gone.
+    pub(crate) async fn next(&mut self) -> Option<Frame> {
+        let frame = self.events.recv().await?;
+        self.agent.undelivered.fetch_sub(frame.wire_len(), Relaxed);
+        Some(frame)
+    }
+
+    /// Whether anything of this stream may have reached the target.
+    pub(crate) fn was_sent(&self) -> bool {
+        self.sent.load(Relaxed)
+    }
+
+    /// Says that the request has ended, so there is nothing to give up.
+    pub(crate) fn finish(&mut self) {
+        self.finished = true;
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        lock(&self.agent.streams).remove(&self.id);
+        while let Ok(frame) = self.events.try_recv() {
+            self.agent.undelivered.fetch_sub(frame.wire_len(), Relaxed);
+        }
+        if !self.finished && self.agent.is_alive() {
+            let (agent, id) = (Arc::clone(&self.agent), self.id);
+            tokio::spawn(async move { agent.send(Frame::message(id, &ToAgent::Cancel, vec![])).await });
+        }
+        self.agent.end_if_retired();
+    }
+}
+
+/// Owns the channel's process and both directions of it.
+async fn watch_over(
+    agent: Arc<Agent>,
+    mut child: Child,
+    stdin: ChildStdin,
+    frames: mpsc::Receiver<Frame>,
+    stdout: impl AsyncRead + Send + Unpin,
+) {
+    let reading = read_frames(&agent, stdout);
+    let writing = write_frames(&agent, stdin, frames);
+    tokio::pin!(reading, writing);
+    let mut writer_ended = false;
+    let outcome = loop {
+        tokio::select! {
+            outcome = &mut reading => break outcome,
+            // The channel's other direction may still bring results.
+            _ = &mut writing, if !writer_ended => writer_ended = true,
+            () = async { agent.ending.cancelled().await; tokio::time::sleep(END_GRACE).await } => break Ok(()),
+        }
+    };
+    if let Err(error) = outcome {
+        warn!(host = %agent.link.spec.host, agent = agent.hello.pid, %error, "agent cut off");
+    }
+    agent.ending.cancel();
+    agent.gone.cancel();
+    lock(&agent.streams).clear();
+    agent.link.agent_ended(&agent);
+    debug!(host = %agent.link.spec.host, agent = agent.hello.pid, "agent ended");
+    let _ = child.start_kill();
+    let _ = child.wait().await;
+}
+
+async fn read_frames(agent: &Agent, mut stdout: impl AsyncRead + Unpin) -> io::Result<()> {
+    loop {
+        match read_frame(&mut stdout).await? {
+            Some(frame) => agent.deliver(frame)?,
+            None => return Ok(()),
+        }
+    }
+}
+
+/// Reads one frame of an agent; `None` at the end of the channel.
+pub(crate) async fn read_frame(stdout: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Frame>> {
+    let mut header = [0; HEADER_LEN];
+    match stdout.read_exact(&mut header).await {
+        Ok(_) => {}
+        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        Err(e) => return Err(e),
+    }
+    let header = Header::decode(&header, Limits::AGENT).map_err(io::Error::other)?;
+    let mut control = vec![0; header.control as usize];
+    let mut body = vec![0; header.body as usize];
+    stdout.read_exact(&mut control).await?;
+    stdout.read_exact(&mut body).await?;
+    Ok(Some(Frame::assemble(header, control, body)))
+}
+
+async fn write_frames(
+    agent: &Agent,
+    mut stdin: ChildStdin,
+    mut frames: mpsc::Receiver<Frame>,
+) -> io::Result<()> {
+    loop {
+        let frame = tokio::select! {
+            frame = frames.recv() => frame,
+            () = agent.ending.cancelled() => None,
+        };
+        let Some(frame) = frame else {
+            // Closing the channel ends the agent with all it started.
+            return stdin.shutdown().await;
+        };
+        // A closure and the run that needs it travel in one write where they fit.
+        let mut bytes = Vec::with_capacity(frame.wire_len());
+        let mut next = Some(frame);
+        while let Some(frame) = next {
+            agent.mark_sent(frame.stream);
+            bytes.extend_from_slice(&frame.encode());
+            next = if bytes.len() < BATCH { frames.try_recv().ok() } else { None };
+        }
+        agent.link.bytes_up.add(bytes.len());
+        stdin.write_all(&bytes).await?;
+        stdin.flush().await?;
+    }
+}

@@ -1,0 +1,325 @@
+//! Starts an agent: runs its start line, lets the client answer prompts, sends the agent, waits for
+//! its greeting.
+
+use crate::{
+    agent::{Agent, Refusal},
+    connection::Client,
+    error::Error,
+    link::{Link, LinkError},
+    registry::Shared,
+};
+use flate2::{Compression, write::ZlibEncoder};
+use slipstream_modgraph::minify;
+use slipstream_wire::{AgentSpec, AnswerAction, FromAgent, Reply, Request};
+use std::{
+    io::{self, Cursor, Write},
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    process::{Child, ChildStderr, ChildStdin, ChildStdout},
+};
+use tracing::{debug, info};
+
+/// An agent that has not greeted by then is refused; slow targets take seconds, not minutes.
+const GREETING_DEADLINE: Duration = Duration::from_secs(120);
+/// What a start line may print before the greeting; login shells say a lot, but not this much.
+const NOISE_MAX: usize = 1 << 20;
+/// Precedes the agent's first frame; what comes before it is noise of the login shell.
+const GREETING: &[u8] = b"\0SLIPSTREAM-AGENT\n";
+
+/// The agent's modules in the order in which they need each other.
+const AGENT_MODULES: &[(&str, &str)] = &[
+    ("frames", include_str!("../../../python/ansible_slipstream/agent/frames.py")),
+    ("importer", include_str!("../../../python/ansible_slipstream/agent/importer.py")),
+    ("fingerprint", include_str!("../../../python/ansible_slipstream/agent/fingerprint.py")),
+    ("guardian", include_str!("../../../python/ansible_slipstream/agent/guardian.py")),
+    ("spawning", include_str!("../../../python/ansible_slipstream/agent/spawning.py")),
+    ("module", include_str!("../../../python/ansible_slipstream/agent/module.py")),
+    ("children", include_str!("../../../python/ansible_slipstream/agent/children.py")),
+    ("jobs", include_str!("../../../python/ansible_slipstream/agent/jobs.py")),
+    ("files", include_str!("../../../python/ansible_slipstream/agent/files.py")),
+    ("loop", include_str!("../../../python/ansible_slipstream/agent/loop.py")),
+];
+
+/// Any that knows both, Python 2's as far as the agent uses it.
+const AGENT_GRAMMAR: (u8, u8) = (3, 7);
+
+/// How a start ended.
+pub(crate) enum Booted {
+    /// With what the start line printed before the greeting: standard output, then standard error.
+    Running(Arc<Agent>, Vec<u8>, Vec<u8>),
+    /// The start line ended by itself, without a greeting.
+    Refused(Refusal),
+    /// ssh could not reach the target.
+    Unreachable(LinkError),
+    /// The client gave the start up.
+    Aborted,
+}
+
+/// A start line that runs.
+struct Start {
+    child: Child,
+    stdin: ChildStdin,
+    stdout: ChildStdout,
+    stderr: ChildStderr,
+    out: Vec<u8>,
+    err: Vec<u8>,
+}
+
+/// What happened next on a start line.
+enum Step {
+    Output,
+    /// The greeting is in the output, at this place.
+    Greeting(usize),
+    End,
+    /// The client wrote without being asked: it gives up.
+    Abort,
+}
+
+/// Starts the agent of `spec` on `link`.
+///
+/// # Errors
+///
+/// [`Error::ClientGone`] if the client left during the exchange; the start line is killed.
+pub(crate) async fn boot(
+    shared: &Shared,
+    link: &Arc<Link>,
+    spec: &AgentSpec,
+    client: &mut Client,
+) -> Result<Booted, Error> {
+    let mut start = match Start::spawn(shared, link, &spec.line) {
+        Ok(start) => start,
+        Err(e) => return Ok(Booted::Refused(Refusal::saying(e.to_string()))),
+    };
+    let mut shown = (0, 0);
+    let mut proceeding = !spec.become_started;
+    if proceeding {
+        start.send_agent().await;
+    } else {
+        // Without a word from us the client can't know that its time for prompts is running.
+        start.consult(client, &mut shown).await?;
+    }
+    let deadline = tokio::time::Instant::now() + GREETING_DEADLINE;
+    loop {
+        let step = tokio::select! {
+            step = start.step(client) => step?,
+            () = tokio::time::sleep_until(deadline) => {
+                let limit = GREETING_DEADLINE.as_secs();
+                return Ok(Booted::Refused(Refusal::saying(format!("no greeting after {limit} s"))));
+            }
+        };
+        match step {
+            Step::Greeting(at) => return in_time(deadline, client, start.greeted(link, spec, at)).await,
+            Step::End => return in_time(deadline, client, start.ended(link)).await,
+            Step::Abort => return Ok(Booted::Aborted),
+            Step::Output if proceeding => {}
+            Step::Output => match start.consult(client, &mut shown).await? {
+                AnswerAction::Wait => {}
+                AnswerAction::Abort => return Ok(Booted::Aborted),
+                AnswerAction::Send => {}
+                AnswerAction::Proceed => {
+                    proceeding = true;
+                    start.send_agent().await;
+                }
+            },
+        }
+    }
+}
+
+/// Waits for the last step of a start; a target that says half a word must not hold anybody up.
+async fn in_time(
+    deadline: tokio::time::Instant,
+    client: &Client,
+    last: impl Future<Output = Booted>,
+) -> Result<Booted, Error> {
+    tokio::select! {
+        booted = last => Ok(booted),
+        () = tokio::time::sleep_until(deadline) => {
+            Ok(Booted::Refused(Refusal::saying("the start line stood still".into())))
+        }
+        () = client.left() => Err(Error::ClientGone),
+    }
+}
+
+impl Start {
+    fn spawn(shared: &Shared, link: &Link, line: &str) -> io::Result<Self> {
+        let mut command = link.session_command(shared, line);
+        command.stdin(std::process::Stdio::piped());
+        let mut child = command.spawn()?;
+        let missing = || io::Error::other("a pipe is missing");
+        let stdin = child.stdin.take().ok_or_else(missing)?;
+        let stdout = child.stdout.take().ok_or_else(missing)?;
+        let stderr = child.stderr.take().ok_or_else(missing)?;
+        Ok(Self { child, stdin, stdout, stderr, out: Vec::new(), err: Vec::new() })
+    }
+
+    /// Waits for output, its end, or the client's word.
+    async fn step(&mut self, client: &mut Client) -> Result<Step, Error> {
+        let (out_before, err_before) = (self.out.len(), self.err.len());
+        tokio::select! {
+            biased;
+            read = self.stderr.read_buf(&mut self.err), if self.err.len() < NOISE_MAX => {
+                if read.is_err() || self.err.len() == err_before {
+                    // Standard error may be closed before standard output is.
+                    return self.read_stdout(out_before).await;
+                }
+                Ok(Step::Output)
+            }
+            read = self.stdout.read_buf(&mut self.out) => {
+                Ok(if read.is_err() { Step::End } else { self.look(out_before) })
+            }
+            message = client.receive() => match message?.0.parse() {
+                Ok(Request::Answer { action: AnswerAction::Abort }) => Ok(Step::Abort),
+                _ => Err(Error::Protocol("an answer that was not asked for".into())),
+            },
+        }
+    }
+
+    async fn read_stdout(&mut self, before: usize) -> Result<Step, Error> {
+        let read = self.stdout.read_buf(&mut self.out).await;
+        Ok(if read.is_err() { Step::End } else { self.look(before) })
+    }
+
+    fn look(&self, before: usize) -> Step {
+        if self.out.len() == before || self.out.len() > NOISE_MAX {
+            return Step::End;
+        }
+        let from = before.saturating_sub(GREETING.len());
+        match find(&self.out[from..], GREETING) {
+            Some(at) => Step::Greeting(from + at + GREETING.len()),
+            None => Step::Output,
+        }
+    }
+
+    /// Shows the client what is new and does as it says.
+    async fn consult(
+        &mut self,
+        client: &mut Client,
+        shown: &mut (usize, usize),
+    ) -> Result<AnswerAction, Error> {
+        let mut body = self.out[shown.0..].to_vec();
+        let out = body.len() as u64;
+        body.extend_from_slice(&self.err[shown.1..]);
+        *shown = (self.out.len(), self.err.len());
+        client.reply(&Reply::Prompt { out }, body).await?;
+        let (frame, _) = client.receive().await?;
+        let Request::Answer { action } = frame.parse()? else {
+            return Err(Error::Protocol("not an answer".into()));
+        };
+        if action == AnswerAction::Send {
+            let secret = zeroize::Zeroizing::new(frame.body);
+            let _ = self.stdin.write_all(&secret).await;
+            let _ = self.stdin.flush().await;
+        }
+        Ok(action)
+    }
+
+    async fn send_agent(&mut self) {
+        // If the process has ended, its output and exit code say so better than a broken pipe.
+        let _ = self.stdin.write_all(agent_source()).await;
+        let _ = self.stdin.flush().await;
+    }
+
+    async fn greeted(mut self, link: &Arc<Link>, spec: &AgentSpec, at: usize) -> Booted {
+        let frames = self.out.split_off(at);
+        self.out.truncate(at - GREETING.len());
+        let mut stdout = Cursor::new(frames).chain(self.stdout);
+        let hello = match crate::agent::read_frame(&mut stdout).await {
+            Ok(Some(frame)) => frame.parse::<FromAgent>().ok(),
+            _ => None,
+        };
+        let Some(FromAgent::Hello(mut hello)) = hello else {
+            return Booted::Refused(Refusal::saying("the agent's greeting makes no sense".into()));
+        };
+        // These go into the log and to terminals.
+        hello.python = printable(&hello.python);
+        hello.executable = printable(&hello.executable);
+        info!(host = %link.spec.host, agent = hello.pid, python = %hello.python, uid = hello.uid, "agent up");
+        tokio::spawn(drain(self.stderr));
+        let agent = Agent::adopt(link, spec.become_started, hello, self.child, self.stdin, stdout);
+        Booted::Running(agent, self.out, self.err)
+    }
+
+    async fn ended(mut self, link: &Link) -> Booted {
+        drop(self.stdin);
+        let _ = (&mut self.stderr).take(NOISE_MAX as u64).read_to_end(&mut self.err).await;
+        let rc = self.child.wait().await.ok().and_then(|s| s.code()).unwrap_or(255);
+        debug!(host = %link.spec.host, rc, words = %String::from_utf8_lossy(&self.err), "agent refused");
+        // ssh's own failure; a command that ends with 255 looks the same to stock Ansible too.
+        if rc == 255 {
+            return Booted::Unreachable(LinkError { rc, stderr: self.err, denied: false });
+        }
+        Booted::Refused(Refusal { rc, stdout: self.out, stderr: self.err })
+    }
+}
+
+impl Refusal {
+    fn saying(text: String) -> Self {
+        Self { rc: 1, stdout: Vec::new(), stderr: text.into_bytes() }
+    }
+}
+
+/// Returns at most 256 characters of a target's words, without control characters.
+fn printable(words: &str) -> String {
+    words.chars().filter(|c| !c.is_control()).take(256).collect()
+}
+
+fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+    haystack.windows(needle.len()).position(|window| window == needle)
+}
+
+async fn drain(mut stderr: ChildStderr) {
+    let mut chunk = [0; 4096];
+    while let Ok(n) = stderr.read(&mut chunk).await {
+        if n == 0 {
+            return;
+        }
+        debug!(words = %String::from_utf8_lossy(&chunk[..n]), "agent's standard error");
+    }
+}
+
+/// What the first stage reads: eight digits of length, then a deflated program that makes the
+/// agent's modules and runs the last one.
+fn agent_source() -> &'static [u8] {
+    static SOURCE: OnceLock<Vec<u8>> = OnceLock::new();
+    SOURCE.get_or_init(|| {
+        let modules: Vec<String> = AGENT_MODULES
+            .iter()
+            .map(|(name, text)| {
+                let small = minify(text, AGENT_GRAMMAR).unwrap_or_else(|| (*text).to_owned());
+                format!("({name:?},{})", serde_json::Value::from(small))
+            })
+            .collect();
+        let program = format!(
+            "import sys,types\nfor n,s in ({},):\n m=types.ModuleType('_slipstream.'+n);\
+             m.__package__='_slipstream'\n sys.modules[m.__name__]=m\n \
+             sys.modules.setdefault('_slipstream',types.ModuleType('_slipstream')).__path__=[]\n \
+             setattr(sys.modules['_slipstream'],n,m)\n \
+             exec(compile(s,'<slipstream '+n+'>','exec',0,1),m.__dict__)\nm.main()\n",
+            modules.join(",")
+        );
+        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
+        let _ = encoder.write_all(program.as_bytes());
+        let packed = encoder.finish().unwrap_or_default();
+        [format!("{:08}", packed.len()).into_bytes(), packed].concat()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_agent_is_small_and_plain_ascii() {
+        assert!(AGENT_MODULES.iter().all(|(_, text)| text.is_ascii()));
+        assert!(agent_source().len() < 16 << 10, "{} bytes", agent_source().len());
+    }
+
+    #[test]
+    fn a_greeting_is_found_in_noise() {
+        let noise = [b"Welcome!\n".as_slice(), GREETING, b"rest"].concat();
+        assert_eq!(find(&noise, GREETING), Some(9));
+    }
+}

@@ -1,0 +1,228 @@
+//! The closures that controllers have computed, kept by content.
+
+use flate2::{Compression, write::ZlibEncoder};
+use slipstream_modgraph::look_at;
+use slipstream_wire::{ClosureHead, ClosureInfo, Digest, FileStamp, Frame, ToAgent, pack_names};
+use std::{
+    collections::{HashMap, HashSet},
+    io::Write,
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// Source text kept at most; when it would be more, everything is dropped and asked for again.
+const KEPT_BYTES: usize = 256 << 20;
+
+/// A file's id and content.
+pub(crate) type Blob = (Digest, Arc<[u8]>);
+
+/// A closure for agents that hold the same, as the body of [`slipstream_wire::ToAgent::Closure`].
+pub(crate) struct Bundle {
+    /// Bytes of the head.
+    head: u64,
+    /// The blobs that come along.
+    blobs: Vec<Digest>,
+    bytes: Vec<u8>,
+}
+
+/// What an agent has been sent.
+#[derive(Default)]
+pub(crate) struct Held {
+    closures: HashSet<Digest>,
+    numbers: HashMap<Digest, u32>,
+    /// Of all closures in their order: agents with the same history number their blobs alike.
+    history: Option<Digest>,
+}
+
+impl Held {
+    /// Tells whether the agent has that closure.
+    pub(crate) fn has(&self, closure: &Digest) -> bool {
+        self.closures.contains(closure)
+    }
+
+    /// Notes that a bundle is on its way, and returns the frame that brings it.
+    pub(crate) fn take(&mut self, closure: &Digest, bundle: &Bundle) -> Frame {
+        for blob in &bundle.blobs {
+            let number = u32::try_from(self.numbers.len()).unwrap_or(u32::MAX);
+            self.numbers.insert(blob.clone(), number);
+        }
+        let before = self.history.as_ref().map_or("", Digest::as_str);
+        self.history = Some(Digest::of(format!("{before}{}", closure.as_str()).as_bytes()));
+        self.closures.insert(closure.clone());
+        let message = ToAgent::Closure { digest: closure.clone(), head: bundle.head };
+        Frame::message(0, &message, bundle.bytes.clone())
+    }
+}
+
+#[derive(Default)]
+struct Contents {
+    by_key: HashMap<String, Digest>,
+    by_digest: HashMap<Digest, Arc<ClosureInfo>>,
+    blobs: HashMap<Digest, Arc<[u8]>>,
+    /// Bundles by the agent's history and by closure: hosts in the same state share one.
+    bundles: HashMap<(Option<Digest>, Digest), Arc<Bundle>>,
+    kept: usize,
+}
+
+/// Closures by key and by digest, with the content of their files.
+#[derive(Default)]
+pub(crate) struct ClosureCache(Mutex<Contents>);
+
+impl ClosureCache {
+    /// Returns the closure stored under `key`.
+    pub(crate) fn find(&self, key: &str) -> Option<Arc<ClosureInfo>> {
+        let contents = self.lock();
+        contents.by_digest.get(contents.by_key.get(key)?).cloned()
+    }
+
+    /// Returns the closure of that id.
+    pub(crate) fn get(&self, digest: &Digest) -> Option<Arc<ClosureInfo>> {
+        self.lock().by_digest.get(digest).cloned()
+    }
+
+    /// Stores a closure; `content` is its files' content, one after the other.
+    ///
+    /// Returns why not, if the content is not what the closure says.
+    pub(crate) fn store(&self, key: String, closure: ClosureInfo, content: &[u8]) -> Result<(), String> {
+        let mut blobs = Vec::with_capacity(closure.files.len());
+        let mut rest = content;
+        for file in &closure.files {
+            let len = usize::try_from(file.len).unwrap_or(usize::MAX);
+            let (blob, tail) = rest.split_at_checked(len).ok_or("the closure's content is too short")?;
+            if Digest::of(blob) != file.digest {
+                return Err(format!("{} is not what its digest says", file.path));
+            }
+            blobs.push((file.digest.clone(), blob.into()));
+            rest = tail;
+        }
+        self.keep(key, closure, blobs);
+        Ok(())
+    }
+
+    /// Keeps a closure and its files' content.
+    pub(crate) fn keep(&self, key: String, closure: ClosureInfo, blobs: Vec<Blob>) -> Arc<ClosureInfo> {
+        let mut contents = self.lock();
+        if contents.kept + blobs.iter().map(|(_, blob)| blob.len()).sum::<usize>() > KEPT_BYTES {
+            *contents = Contents::default();
+        }
+        for (digest, blob) in blobs {
+            if !contents.blobs.contains_key(&digest) {
+                contents.kept += blob.len();
+                contents.blobs.insert(digest, blob);
+            }
+        }
+        let closure = Arc::new(closure);
+        contents.by_key.insert(key, closure.digest.clone());
+        contents.by_digest.insert(closure.digest.clone(), Arc::clone(&closure));
+        closure
+    }
+
+    /// Returns what an agent lacks of `closure`, by what it holds.
+    pub(crate) fn bundle(&self, closure: &ClosureInfo, held: &Held) -> Option<Arc<Bundle>> {
+        let id = (held.history.clone(), closure.digest.clone());
+        if let Some(bundle) = self.lock().bundles.get(&id) {
+            return Some(Arc::clone(bundle));
+        }
+        let bundle = Arc::new(self.pack(closure, held)?);
+        let mut contents = self.lock();
+        if contents.kept + bundle.bytes.len() > KEPT_BYTES {
+            contents.kept -= contents.bundles.values().map(|b| b.bytes.len()).sum::<usize>();
+            contents.bundles.clear();
+        }
+        contents.kept += bundle.bytes.len();
+        contents.bundles.insert(id, Arc::clone(&bundle));
+        Some(bundle)
+    }
+
+    /// Packs in the order of paths: files of one folder are alike.
+    fn pack(&self, closure: &ClosureInfo, held: &Held) -> Option<Bundle> {
+        let mut files: Vec<_> = closure.files.iter().collect();
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        let mut head = ClosureHead {
+            names: pack_names(files.iter().map(|file| file.path.as_str())),
+            files: Vec::with_capacity(files.len()),
+            sizes: Vec::new(),
+        };
+        let mut blobs: Vec<Digest> = Vec::new();
+        let mut content: Vec<Arc<[u8]>> = Vec::new();
+        let mut numbers = held.numbers.clone();
+        for file in files {
+            let next = u32::try_from(numbers.len()).ok()?;
+            let number = *numbers.entry(file.digest.clone()).or_insert(next);
+            head.files.push(number);
+            if number == next {
+                let blob = self.lock().blobs.get(&file.digest).cloned()?;
+                head.sizes.push(blob.len() as u64);
+                blobs.push(file.digest.clone());
+                content.push(blob);
+            }
+        }
+        let head = serde_json::to_vec(&head).ok()?;
+        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
+        for part in std::iter::once(head.as_slice()).chain(content.iter().map(AsRef::as_ref)) {
+            encoder.write_all(part).ok()?;
+        }
+        Some(Bundle { head: head.len() as u64, blobs, bytes: encoder.finish().ok()? })
+    }
+
+    /// Number of closures, and bytes kept.
+    pub(crate) fn size(&self) -> (usize, usize) {
+        let contents = self.lock();
+        (contents.by_digest.len(), contents.kept)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Contents> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Tells whether every file that the closure was made of still looks the same.
+pub(crate) fn still_true(closure: &ClosureInfo) -> bool {
+    let same = |stamp: &FileStamp| look_at(Path::new(&stamp.path)) == *stamp;
+    closure.stamps.iter().all(same)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use slipstream_wire::ClosureFile;
+
+    fn closure(content: &[u8], stamps: Vec<FileStamp>) -> ClosureInfo {
+        let file =
+            ClosureFile { path: "a.py".into(), digest: Digest::of(content), len: content.len() as u64 };
+        let meta = serde_json::Value::Null;
+        ClosureInfo { digest: Digest::of(b"closure"), files: vec![file], meta, stamps }
+    }
+
+    #[test]
+    fn a_changed_file_invalidates() {
+        let file = tempfile::NamedTempFile::new().expect("file");
+        let cache = ClosureCache::default();
+        cache.store("k".into(), closure(b"x", vec![look_at(file.path())]), b"x").expect("store");
+        let found = cache.find("k").expect("stored");
+        assert!(still_true(&found));
+        std::fs::write(file.path(), "longer").expect("write");
+        assert!(!still_true(&found));
+    }
+
+    #[test]
+    fn content_that_is_not_what_was_said_is_refused() {
+        let cache = ClosureCache::default();
+        assert!(cache.store("k".into(), closure(b"x", vec![]), b"y").is_err());
+        assert!(cache.store("k".into(), closure(b"x", vec![]), b"").is_err());
+    }
+
+    #[test]
+    fn a_bundle_holds_what_is_missing_once() {
+        let cache = ClosureCache::default();
+        let closure = closure(b"x", vec![]);
+        cache.store("k".into(), closure.clone(), b"x").expect("store");
+        let mut held = Held::default();
+        let all = cache.bundle(&closure, &held).expect("bundle");
+        assert_eq!(all.blobs, vec![Digest::of(b"x")]);
+        held.take(&closure.digest, &all);
+        assert!(held.has(&closure.digest));
+        let none = cache.bundle(&closure, &held).expect("bundle");
+        assert!(none.blobs.is_empty());
+    }
+}

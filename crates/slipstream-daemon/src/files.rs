@@ -1,0 +1,197 @@
+//! Files to and from a target, through an agent of the login account.
+
+use crate::{agent::Stream, connection::Client, error::Error, registry::Shared};
+use sha2::{Digest as _, Sha256};
+use slipstream_wire::{Digest, Frame, FromAgent, Reply, ToAgent};
+use std::{
+    fs::File,
+    io::{self, Read, Write},
+    os::fd::OwnedFd,
+    sync::Arc,
+};
+
+/// Bytes read, sent and written at a time.
+const CHUNK: usize = 128 << 10;
+
+/// How a transfer ended, if not well.
+enum Trouble {
+    /// The target or this machine says no.
+    Failed(String),
+    /// The link or the agent went away.
+    Lost,
+}
+
+/// Sends the file behind `descriptor` to `path`.
+pub(crate) async fn put(
+    shared: &Arc<Shared>,
+    client: &Client,
+    names: (&str, &str, &str),
+    mode: u32,
+    descriptor: OwnedFd,
+) -> Result<(), Error> {
+    transfer(shared, client, names, async |stream, path| {
+        send_file(stream, path, mode, File::from(descriptor)).await
+    })
+    .await
+}
+
+/// Fetches `path` into the file behind `descriptor`.
+pub(crate) async fn fetch(
+    shared: &Arc<Shared>,
+    client: &Client,
+    names: (&str, &str, &str),
+    descriptor: OwnedFd,
+) -> Result<(), Error> {
+    transfer(shared, client, names, async |stream, path| {
+        receive_file(stream, path, File::from(descriptor)).await
+    })
+    .await
+}
+
+/// Moves a file on a stream of its own; `names` are those of the link, the path and the run.
+async fn transfer(
+    shared: &Arc<Shared>,
+    client: &Client,
+    names: (&str, &str, &str),
+    moving: impl AsyncFnOnce(&mut Stream, &str) -> Result<(u64, u32), Trouble>,
+) -> Result<(), Error> {
+    let (link, path, run) = names;
+    let Some((mut stream, _used)) = login_stream(shared, link) else {
+        return client.reply(&Reply::NoAgent, vec![]).await;
+    };
+    let cancelled = shared.run_token(run);
+    let outcome = tokio::select! {
+        outcome = moving(&mut stream, path) => outcome,
+        () = client.left() => return Err(Error::ClientGone),
+        () = cancelled.cancelled() => return Err(Error::ClientGone),
+    };
+    finish(client, stream, outcome).await
+}
+
+fn login_stream(shared: &Shared, link: &str) -> Option<(Stream, crate::link::LinkUse)> {
+    let link = shared.link(link)?;
+    let agent = link.login_agent()?;
+    Some((agent.open_stream(), link.enter()))
+}
+
+async fn finish(
+    client: &Client,
+    mut stream: Stream,
+    outcome: Result<(u64, u32), Trouble>,
+) -> Result<(), Error> {
+    let reply = match outcome {
+        Ok((size, mode)) => {
+            stream.finish();
+            Reply::File { size, mode }
+        }
+        // The stream is dropped unfinished: the agent removes what it has of the file.
+        Err(Trouble::Failed(message)) => Reply::Failed { message },
+        Err(Trouble::Lost) => {
+            Reply::Lost { message: "the connection to the agent was lost during the transfer".into() }
+        }
+    };
+    client.reply(&reply, vec![]).await
+}
+
+async fn send_file(stream: &mut Stream, path: &str, mode: u32, file: File) -> Result<(u64, u32), Trouble> {
+    let start = ToAgent::Put { path: path.into(), mode };
+    if !stream.tell(&start, vec![]).await {
+        return Err(Trouble::Lost);
+    }
+    let agent = Arc::clone(&stream.agent);
+    let mut hash = Sha256::new();
+    let mut sent = 0;
+    let mut file = Some(file);
+    while let Some(mut open) = file.take() {
+        // The file may be a pipe that stands still; the link may break meanwhile.
+        let (chunk, rest) = tokio::select! {
+            read = blocking(move || read_chunk(&mut open).map(|chunk| (chunk, open))) => read?,
+            event = stream.next() => return Err(refusal(event)),
+        };
+        if chunk.is_empty() {
+            break;
+        }
+        file = Some(rest);
+        hash.update(&chunk);
+        sent += chunk.len() as u64;
+        let frame = Frame::data(stream.id, 0, chunk);
+        // A full disk is told at once; there is no point in sending the rest.
+        tokio::select! {
+            biased;
+            event = stream.next() => return Err(refusal(event)),
+            ok = agent.send(frame) => if !ok { return Err(Trouble::Lost) },
+        }
+    }
+    let end = ToAgent::PutEnd { digest: Digest::from_bytes(&hash.finalize()) };
+    if !stream.tell(&end, vec![]).await {
+        return Err(Trouble::Lost);
+    }
+    match stream.next().await.map(|frame| frame.parse()) {
+        Some(Ok(FromAgent::FileEnd { .. })) => Ok((sent, mode)),
+        Some(Ok(FromAgent::FileError { text })) => Err(Trouble::Failed(text)),
+        _ => Err(Trouble::Lost),
+    }
+}
+
+async fn receive_file(stream: &mut Stream, path: &str, file: File) -> Result<(u64, u32), Trouble> {
+    if !stream.tell(&ToAgent::Fetch { path: path.into() }, vec![]).await {
+        return Err(Trouble::Lost);
+    }
+    let (size, mode) = match stream.next().await {
+        Some(frame) => match frame.parse() {
+            Ok(FromAgent::FileStart { size, mode }) => (size, mode),
+            _ => return Err(refusal(Some(frame))),
+        },
+        None => return Err(Trouble::Lost),
+    };
+    let mut hash = Sha256::new();
+    let mut received = 0;
+    let mut file = file;
+    loop {
+        let frame = stream.next().await.ok_or(Trouble::Lost)?;
+        if !frame.data {
+            let Ok(FromAgent::FileEnd { digest }) = frame.parse() else { return Err(refusal(Some(frame))) };
+            if digest != Digest::from_bytes(&hash.finalize()) {
+                return Err(Trouble::Failed(format!("{path} changed on its way: its digest is another")));
+            }
+            tracing::trace!(size, received, "file fetched");
+            return Ok((received, mode));
+        }
+        let bytes = frame.body.len() as u64;
+        hash.update(&frame.body);
+        file = blocking(move || file.write_all(&frame.body).map(|()| file)).await?;
+        received += bytes;
+        if !stream.tell(&ToAgent::Credit { bytes }, vec![]).await {
+            return Err(Trouble::Lost);
+        }
+    }
+}
+
+fn refusal(event: Option<Frame>) -> Trouble {
+    match event.map(|frame| frame.parse()) {
+        Some(Ok(FromAgent::FileError { text })) => Trouble::Failed(text),
+        Some(_) => Trouble::Failed("the agent's answer makes no sense".into()),
+        None => Trouble::Lost,
+    }
+}
+
+fn read_chunk(file: &mut File) -> io::Result<Vec<u8>> {
+    let mut chunk = vec![0; CHUNK];
+    let n = file.read(&mut chunk)?;
+    chunk.truncate(n);
+    Ok(chunk)
+}
+
+/// Runs file work beside the event loop: a slow disk must not hold other hosts up.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, Trouble> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(outcome) => outcome.map_err(local),
+        Err(_) => Err(Trouble::Failed("the transfer was broken off".into())),
+    }
+}
+
+fn local(error: io::Error) -> Trouble {
+    Trouble::Failed(format!("on this machine: {error}"))
+}

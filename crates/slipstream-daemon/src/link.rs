@@ -1,0 +1,392 @@
+//! A link: one ssh master, or the local machine, and the agents that run over it.
+
+use crate::{
+    agent::{Agent, AgentSlot},
+    askpass::{ENVIRONMENT, Offer},
+    process,
+    registry::Shared,
+    stats::Counter,
+};
+use slipstream_wire::{LinkSpec, Transport};
+use std::{
+    collections::{BTreeMap, HashMap},
+    io::ErrorKind,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+use tokio::{
+    io::AsyncReadExt,
+    process::{Child, ChildStderr},
+    sync::watch,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info};
+use zeroize::Zeroizing;
+
+/// ssh bounds the TCP connect itself (`ConnectTimeout`); this bounds a server that then says nothing.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(180);
+/// What is kept of a process's standard error.
+const STDERR_KEPT: u64 = 64 << 10;
+
+/// Agents of one link: accounts, interpreters, environments that matter when an interpreter starts.
+/// Servers allow ten sessions of one connection by default, and literal commands need one too.
+const AGENTS_MAX: usize = 8;
+/// What a shell returns for a program that it can't execute.
+const NOT_EXECUTED: i32 = 127;
+
+/// Why there is no link: what ssh left behind.
+#[derive(Debug, Clone)]
+pub(crate) struct LinkError {
+    pub(crate) rc: i32,
+    pub(crate) stderr: Vec<u8>,
+    /// The password was asked for again, so the first answer was wrong.
+    pub(crate) denied: bool,
+}
+
+/// An open link. Ends when [`Link::close`] is called, when ssh ends, or unused for its linger time.
+pub(crate) struct Link {
+    pub(crate) spec: LinkSpec,
+    /// Empty for local links.
+    pub(crate) control_path: PathBuf,
+    /// ssh's process, for local links ours.
+    pub(crate) pid: u32,
+    pub(crate) tickets: Counter,
+    pub(crate) bytes_up: Counter,
+    pub(crate) bytes_down: Counter,
+    slots: Mutex<HashMap<String, Arc<AgentSlot>>>,
+    /// Every agent that runs, those included that take no new jobs.
+    live: Mutex<Vec<Arc<Agent>>>,
+    users: watch::Sender<usize>,
+    last_used: Mutex<Instant>,
+    closed: CancellationToken,
+    /// Lets a session that ssh opens beside the master (`MaxSessions`) log in too.
+    offer: Option<Offer>,
+}
+
+/// Keeps a link from lingering out while a request uses it.
+pub(crate) struct LinkUse(pub(crate) Arc<Link>);
+
+impl Drop for LinkUse {
+    fn drop(&mut self) {
+        *self.0.last_used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        self.0.users.send_modify(|n| *n -= 1);
+    }
+}
+
+impl Link {
+    /// Opens a link; on success a task of its own watches over it until it ends.
+    pub(crate) async fn open(
+        shared: &Arc<Shared>,
+        spec: LinkSpec,
+        secret: Zeroizing<Vec<u8>>,
+    ) -> Result<Arc<Self>, LinkError> {
+        let offer = spec.prompt.clone().map(|prompt| shared.askpass.offer(secret, prompt, spec.ask_once));
+        let control_path = match spec.transport {
+            Transport::Local => PathBuf::new(),
+            Transport::Ssh => shared.control_path(),
+        };
+        let master = match spec.transport {
+            Transport::Local => None,
+            Transport::Ssh => Some(start_master(shared, &spec, &control_path, offer.as_ref()).await?),
+        };
+        let pid = master.as_ref().and_then(|(child, _)| child.id()).unwrap_or_else(std::process::id);
+        if let Some(offer) = &offer {
+            offer.proved_right();
+        }
+        info!(host = %spec.host, pid, "link open");
+        let link = Arc::new(Self {
+            spec,
+            control_path,
+            pid,
+            tickets: Counter::default(),
+            bytes_up: Counter::default(),
+            bytes_down: Counter::default(),
+            slots: Mutex::default(),
+            live: Mutex::default(),
+            users: watch::Sender::new(0),
+            last_used: Mutex::new(Instant::now()),
+            closed: CancellationToken::new(),
+            offer,
+        });
+        tokio::spawn(watch_over(Arc::clone(&link), Arc::clone(shared), master));
+        Ok(link)
+    }
+
+    /// Marks the link as in use until the returned guard is dropped.
+    pub(crate) fn enter(self: &Arc<Self>) -> LinkUse {
+        self.users.send_modify(|n| *n += 1);
+        LinkUse(Arc::clone(self))
+    }
+
+    /// Ends the link and its agents.
+    pub(crate) fn close(&self) {
+        self.closed.cancel();
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.is_cancelled()
+    }
+
+    /// Becomes ready when the link has ended.
+    pub(crate) fn ended(&self) -> CancellationToken {
+        self.closed.clone()
+    }
+
+    /// Seconds since the last request, 0 while one runs.
+    pub(crate) fn idle_s(&self) -> f64 {
+        if *self.users.borrow() > 0 {
+            return 0.0;
+        }
+        self.last_used.lock().unwrap_or_else(PoisonError::into_inner).elapsed().as_secs_f64()
+    }
+
+    /// The place for the agent of that key; made empty at first.
+    ///
+    /// Each agent is a process on the target: past [`AGENTS_MAX`], those unused for longest end.
+    pub(crate) fn slot(&self, key: &str) -> Arc<AgentSlot> {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        if !slots.contains_key(key) {
+            make_room(&mut slots);
+        }
+        let slot = Arc::clone(slots.entry(key.to_owned()).or_default());
+        slot.touch();
+        slot
+    }
+
+    /// Takes a running agent out of its place, to serve in another.
+    pub(crate) fn take_slot(&self, key: &str) -> Option<Arc<Agent>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner).remove(key)?.running()
+    }
+
+    /// The running agents.
+    pub(crate) fn agents(&self) -> Vec<Arc<Agent>> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn agent_started(&self, agent: Arc<Agent>) {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner).push(agent);
+    }
+
+    pub(crate) fn agent_ended(&self, agent: &Arc<Agent>) {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner).retain(|other| !Arc::ptr_eq(other, agent));
+    }
+
+    /// A running agent of the login account.
+    pub(crate) fn login_agent(&self) -> Option<Arc<Agent>> {
+        self.agents().into_iter().find(|agent| !agent.become_started && agent.takes_jobs())
+    }
+
+    /// The process that runs `line` on the target as ssh itself would: with the user's `SendEnv`,
+    /// agent forwarding and so on, which the multiplexing protocol carries only from a real client.
+    ///
+    /// If the server refuses one more session, that client logs in by itself.
+    pub(crate) fn session_command(&self, shared: &Shared, line: &str) -> tokio::process::Command {
+        if self.spec.transport == Transport::Local {
+            let shell = self.spec.argv.first().map_or("/bin/sh", String::as_str);
+            let mut command = process::command(&[shell, "-c", line], &self.spec.env);
+            command.current_dir(&self.spec.cwd);
+            set_umask(&mut command, self.spec.umask);
+            return command;
+        }
+        let own = ["-o".into(), "ControlMaster=no".into(), "-o".into(), control_option(&self.control_path)];
+        let mut argv = with_options(&self.spec, own);
+        argv.push(line.to_owned());
+        let mut command = process::command(&argv, &environment(shared, &self.spec, self.offer.as_ref()));
+        command.current_dir(&self.spec.cwd);
+        command
+    }
+}
+
+/// Drops empty slots, then retires the agents unused for longest until there is room for one more.
+fn make_room(slots: &mut HashMap<String, Arc<AgentSlot>>) {
+    // A slot that somebody else holds is about to be filled or used.
+    slots.retain(|_, slot| {
+        Arc::strong_count(slot) > 1 || slot.running().is_some() || slot.refused().is_some()
+    });
+    while slots.len() >= AGENTS_MAX {
+        let idle = slots.iter().filter(|(_, slot)| {
+            Arc::strong_count(slot) == 1 && slot.running().is_none_or(|agent| agent.is_idle())
+        });
+        let Some(key) = idle.min_by_key(|(_, slot)| slot.last_used()).map(|(key, _)| key.clone()) else {
+            return;
+        };
+        if let Some(agent) = slots.remove(&key).and_then(|slot| slot.running()) {
+            agent.retire();
+        }
+    }
+}
+
+fn set_umask(command: &mut tokio::process::Command, umask: u32) {
+    // SAFETY: umask is async-signal-safe.
+    unsafe {
+        command.pre_exec(move || {
+            rustix::process::umask(rustix::fs::Mode::from_raw_mode(umask as rustix::fs::RawMode));
+            Ok(())
+        });
+    }
+}
+
+fn control_option(path: &Path) -> String {
+    format!("ControlPath=\"{}\"", path.display())
+}
+
+/// ssh takes the first value it is given, so our options come before the user's.
+fn with_options(spec: &LinkSpec, own: impl IntoIterator<Item = String>) -> Vec<String> {
+    let (program, rest) = spec.argv.split_first().map_or(("ssh", &[][..]), |(p, r)| (p.as_str(), r));
+    let mut argv = vec![program.to_owned()];
+    argv.extend(own);
+    argv.extend_from_slice(rest);
+    argv.push(spec.host.clone());
+    argv
+}
+
+fn environment(shared: &Shared, spec: &LinkSpec, offer: Option<&Offer>) -> BTreeMap<String, String> {
+    let mut env = spec.env.clone();
+    if let Some(offer) = offer {
+        let address = format!("{}:{}", shared.config.socket().display(), offer.nonce);
+        env.insert(ENVIRONMENT.into(), address);
+        env.insert("SSH_ASKPASS".into(), shared.config.askpass.display().to_string());
+        env.insert("SSH_ASKPASS_REQUIRE".into(), "force".into());
+        // OpenSSH before 8.4 asks the helper only if there seems to be a display.
+        env.entry("DISPLAY".into()).or_insert_with(|| "-".into());
+    }
+    env
+}
+
+/// Starts ssh and waits until its control socket is there.
+async fn start_master(
+    shared: &Shared,
+    spec: &LinkSpec,
+    control_path: &Path,
+    offer: Option<&Offer>,
+) -> Result<(Child, ChildStderr), LinkError> {
+    let plain = |text: String| LinkError { rc: 255, stderr: text.into_bytes(), denied: false };
+    let mut own: Vec<String> =
+        ["-N", "-T", "-o", "ControlMaster=yes", "-o", "ControlPersist=no", "-o"].map(String::from).to_vec();
+    own.push(control_option(control_path));
+    if !mentions_keepalive(&spec.argv) {
+        own.extend(["-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=4"].map(String::from));
+    }
+    let _ = std::fs::remove_file(control_path);
+    let ready = shared.watch.expect(control_path);
+    // Relative paths in ssh's arguments and configuration are meant from where the playbook runs.
+    let mut child = process::command(&with_options(spec, own), &environment(shared, spec, offer))
+        .current_dir(&spec.cwd)
+        .spawn()
+        .map_err(|e| match e.kind() {
+            ErrorKind::NotFound | ErrorKind::PermissionDenied => {
+                LinkError { rc: NOT_EXECUTED, ..plain(e.to_string()) }
+            }
+            _ => plain(format!("slipstreamd could not start ssh: {e}")),
+        })?;
+    let mut stderr = child.stderr.take().ok_or_else(|| plain("ssh has no standard error".into()))?;
+    let mut words = Vec::new();
+    let denied = async {
+        match offer {
+            Some(offer) => offer.on_denied.notified().await,
+            None => std::future::pending().await,
+        }
+    };
+    let mut limited = (&mut stderr).take(STDERR_KEPT);
+    tokio::select! {
+        biased;
+        Ok(()) = ready => {}
+        // Standard error ends with ssh: then its exit code is at hand and nothing is lost of its words.
+        () = async { while limited.read_buf(&mut words).await.is_ok_and(|n| n > 0) {} } => {
+            let rc = child.wait().await.ok().and_then(|s| s.code()).unwrap_or(255);
+            return Err(LinkError { rc, stderr: words, denied: false });
+        }
+        () = denied => return Err(LinkError { rc: 255, stderr: words, denied: true }),
+        () = tokio::time::sleep(CONNECT_DEADLINE) => {
+            let limit = CONNECT_DEADLINE.as_secs();
+            return Err(plain(format!("ssh to {} was not ready after {limit} s", spec.host)));
+        }
+    }
+    Ok((child, stderr))
+}
+
+fn mentions_keepalive(argv: &[String]) -> bool {
+    argv.iter().any(|a| a.to_ascii_lowercase().contains("serveralive"))
+}
+
+/// Owns ssh's process; ends the link when ssh ends, when asked to, or when nobody used it for long.
+async fn watch_over(link: Arc<Link>, shared: Arc<Shared>, mut master: Option<(Child, ChildStderr)>) {
+    let _watched = shared.count_watched();
+    tokio::select! {
+        () = link.closed.cancelled() => debug!(host = %link.spec.host, "link closed"),
+        () = master_end(&mut master) => info!(host = %link.spec.host, "ssh ended"),
+        () = unused(&link) => info!(host = %link.spec.host, "link unused, closing"),
+    }
+    link.closed.cancel();
+    shared.forget(&link);
+    let agents = link.agents();
+    for agent in &agents {
+        agent.end();
+    }
+    for agent in agents {
+        agent.ended().await;
+    }
+    // Slots hold agents and agents hold the link: without this neither would ever be dropped.
+    link.slots.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    if let Some((mut child, _)) = master {
+        if let Some(pid) = child.id().and_then(|pid| rustix::process::Pid::from_raw(pid.cast_signed())) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        }
+        let _ = child.wait().await;
+        let _ = std::fs::remove_file(&link.control_path);
+    }
+}
+
+async fn master_end(master: &mut Option<(Child, ChildStderr)>) {
+    let Some((_, stderr)) = master else { return std::future::pending().await };
+    let mut chunk = [0; 1024];
+    while let Ok(n) = stderr.read(&mut chunk).await {
+        if n == 0 {
+            return;
+        }
+        debug!(words = %String::from_utf8_lossy(&chunk[..n]), "ssh says");
+    }
+}
+
+async fn unused(link: &Link) {
+    let linger = Duration::try_from_secs_f64(link.spec.linger.clamp(0.0, 1e9)).unwrap_or(Duration::MAX);
+    let mut users = link.users.subscribe();
+    loop {
+        // The sender lives in `link`, so these waits can't fail.
+        let _ = users.wait_for(|n| *n == 0).await;
+        tokio::select! {
+            () = tokio::time::sleep(linger) => return,
+            _ = users.wait_for(|n| *n > 0) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_options_come_before_the_users() {
+        let spec = LinkSpec {
+            key: "k".into(),
+            transport: Transport::Ssh,
+            host: "h".into(),
+            argv: ["ssh", "-o", "ControlMaster=auto"].map(String::from).to_vec(),
+            env: BTreeMap::new(),
+            cwd: "/".into(),
+            umask: 0o22,
+            linger: 1.0,
+            prompt: None,
+            ask_once: false,
+        };
+        let argv = with_options(&spec, ["-N".to_owned()]);
+        assert_eq!(argv, ["ssh", "-N", "-o", "ControlMaster=auto", "h"]);
+    }
+
+    #[test]
+    fn a_users_own_keepalive_is_kept() {
+        assert!(mentions_keepalive(&["-oServerAliveInterval=5".to_owned()]));
+        assert!(!mentions_keepalive(&["-C".to_owned()]));
+    }
+}

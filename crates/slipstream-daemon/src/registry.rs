@@ -1,0 +1,240 @@
+//! Everything the daemon shares between connections: links, closures, runs, secrets on offer.
+
+use crate::{
+    askpass::{Askpass, random_hex},
+    closures::ClosureCache,
+    config::Config,
+    link::{Link, LinkError},
+    logging::LogLevel,
+    socket_watch::SocketWatch,
+    stats::Stats,
+};
+use slipstream_modgraph::Library;
+use slipstream_wire::LinkSpec;
+use std::{
+    collections::{HashMap, HashSet},
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Instant,
+};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
+
+type Attempt = watch::Receiver<Option<Result<Arc<Link>, LinkError>>>;
+
+/// What all connections work on.
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) log: LogLevel,
+    pub(crate) stats: Stats,
+    pub(crate) closures: ClosureCache,
+    /// Taken for as long as a scan lasts, off the main thread.
+    pub(crate) library: Mutex<Library>,
+    pub(crate) askpass: Arc<Askpass>,
+    pub(crate) watch: SocketWatch,
+    /// Goes into digests of secrets, so that they mean nothing elsewhere.
+    pub(crate) salt: String,
+    pub(crate) started: Instant,
+    /// Cancelled once: stop listening, end everything.
+    pub(crate) stop: CancellationToken,
+    /// Cancelled once: stop listening, end with the last client.
+    pub(crate) retire: CancellationToken,
+    /// Cancelled once the socket is gone: who connects now gets another daemon.
+    pub(crate) socket_gone: CancellationToken,
+    links: Mutex<HashMap<String, Attempt>>,
+    runs: Mutex<HashMap<String, Run>>,
+    /// Links and clients; the daemon ends when there have been none for a while.
+    pub(crate) occupancy: watch::Sender<usize>,
+    /// Clients that are connected.
+    pub(crate) clients: watch::Sender<usize>,
+    /// Links whose processes have not all ended.
+    pub(crate) watched: watch::Sender<usize>,
+    next_link: AtomicU64,
+}
+
+/// One `ansible-playbook` that holds its run open.
+#[derive(Default)]
+struct Run {
+    ended: CancellationToken,
+    /// Keys of closures whose files it has looked at.
+    looked_at: HashSet<String>,
+}
+
+/// Counts one up as long as it lives.
+pub(crate) struct Counted(watch::Sender<usize>);
+
+impl Counted {
+    fn new(counter: &watch::Sender<usize>) -> Self {
+        counter.send_modify(|n| *n += 1);
+        Self(counter.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.send_modify(|n| *n -= 1);
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(config: Config, log: LogLevel, watch: SocketWatch) -> Self {
+        Self {
+            config,
+            log,
+            stats: Stats::default(),
+            closures: ClosureCache::default(),
+            library: Mutex::default(),
+            askpass: Arc::default(),
+            watch,
+            salt: random_hex(),
+            started: Instant::now(),
+            stop: CancellationToken::new(),
+            retire: CancellationToken::new(),
+            socket_gone: CancellationToken::new(),
+            links: Mutex::default(),
+            runs: Mutex::default(),
+            occupancy: watch::Sender::new(0),
+            clients: watch::Sender::new(0),
+            watched: watch::Sender::new(0),
+            next_link: AtomicU64::new(0),
+        }
+    }
+
+    /// Keeps the daemon from ending as unused.
+    pub(crate) fn occupy(&self) -> Counted {
+        Counted::new(&self.occupancy)
+    }
+
+    /// Counts a connected client.
+    pub(crate) fn count_client(&self) -> Counted {
+        Counted::new(&self.clients)
+    }
+
+    /// Counts a link whose processes run.
+    pub(crate) fn count_watched(&self) -> Counted {
+        Counted::new(&self.watched)
+    }
+
+    /// A fresh socket path; short, since ssh adds 17 characters to it while binding.
+    pub(crate) fn control_path(&self) -> PathBuf {
+        let n = self.next_link.fetch_add(1, Relaxed);
+        self.config.dir.join(format!("{:x}.{n}", std::process::id()))
+    }
+
+    /// Returns the open link of that key.
+    pub(crate) fn link(&self, key: &str) -> Option<Arc<Link>> {
+        let links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        let link = links.get(key)?.borrow().as_ref()?.as_ref().ok().cloned()?;
+        (!link.is_closed()).then_some(link)
+    }
+
+    /// Returns the link of that key, opening it if there is none.
+    ///
+    /// Callers that ask at the same time share one attempt and its outcome. The attempt goes on
+    /// when the caller that began it goes away; a failed one is not remembered.
+    pub(crate) async fn open_link(
+        self: &Arc<Self>,
+        spec: LinkSpec,
+        secret: Zeroizing<Vec<u8>>,
+    ) -> Result<Arc<Link>, LinkError> {
+        let mut attempt = self.join_or_begin(spec, secret);
+        let outcome = attempt.wait_for(Option::is_some).await.map(|o| o.clone());
+        let gone = LinkError { rc: 255, stderr: b"slipstreamd is ending".to_vec(), denied: false };
+        outcome.ok().flatten().unwrap_or(Err(gone))
+    }
+
+    fn join_or_begin(self: &Arc<Self>, spec: LinkSpec, secret: Zeroizing<Vec<u8>>) -> Attempt {
+        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(attempt) = links.get(&spec.key) {
+            let usable = match attempt.borrow().as_ref() {
+                None => true,
+                Some(Ok(link)) => !link.is_closed(),
+                Some(Err(_)) => false,
+            };
+            if usable {
+                return attempt.clone();
+            }
+        }
+        let (sender, receiver) = watch::channel(None);
+        links.insert(spec.key.clone(), receiver.clone());
+        let shared = Arc::clone(self);
+        tokio::spawn(async move {
+            let _occupant = shared.occupy();
+            let key = spec.key.clone();
+            let outcome = Link::open(&shared, spec, secret).await;
+            let ended = outcome.as_ref().ok().map(|link| link.ended());
+            if outcome.is_err() {
+                shared.links.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+            }
+            let _ = sender.send(Some(outcome));
+            if let Some(ended) = ended {
+                ended.cancelled().await;
+            }
+        });
+        receiver
+    }
+
+    /// Drops a link that has ended, unless another has taken its place.
+    pub(crate) fn forget(&self, link: &Arc<Link>) {
+        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        let same =
+            |attempt: &Attempt| matches!(attempt.borrow().as_ref(), Some(Ok(l)) if Arc::ptr_eq(l, link));
+        if links.get(&link.spec.key).is_some_and(same) {
+            links.remove(&link.spec.key);
+        }
+    }
+
+    /// The open links.
+    pub(crate) fn links(&self) -> Vec<Arc<Link>> {
+        let links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        links.values().filter_map(|attempt| attempt.borrow().as_ref()?.as_ref().ok().cloned()).collect()
+    }
+
+    /// Begins a run: until [`Shared::end_run`], its requests can be cancelled together.
+    pub(crate) fn begin_run(&self, run: &str) {
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner).insert(run.into(), Run::default());
+    }
+
+    /// The number of runs that are held open.
+    pub(crate) fn runs(&self) -> usize {
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Becomes ready when the run has ended; never for a run without a lease.
+    pub(crate) fn run_token(&self, run: &str) -> CancellationToken {
+        let runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+        runs.get(run).map(|run| run.ended.clone()).unwrap_or_default()
+    }
+
+    /// Tells whether a run has looked at the files of a closure.
+    pub(crate) fn has_looked_at(&self, run: &str, closure: &str) -> bool {
+        let runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+        runs.get(run).is_some_and(|run| run.looked_at.contains(closure))
+    }
+
+    /// Notes that a run has looked at the files of a closure.
+    pub(crate) fn look_at(&self, run: &str, closure: &str) {
+        let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(run) = runs.get_mut(run) {
+            run.looked_at.insert(closure.into());
+        }
+    }
+
+    /// Ends a run: its jobs are given up, the agents that become plugins started for it end.
+    pub(crate) fn end_run(&self, run: &str) {
+        if let Some(run) = self.runs.lock().unwrap_or_else(PoisonError::into_inner).remove(run) {
+            run.ended.cancel();
+        }
+        for link in self.links() {
+            for agent in link.agents() {
+                if agent.leave_run(run) && agent.become_started {
+                    agent.end();
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Runs one module from its ticket.
+
+use crate::{
+    agent::{Agent, Refusal, Stream},
+    boot::{Booted, boot},
+    connection::Client,
+    error::Error,
+    link::{Link, LinkError},
+    registry::Shared,
+};
+use slipstream_wire::{AgentSpec, ClosureInfo, Frame, FromAgent, Reply, RunRequest, ToAgent};
+use std::sync::Arc;
+use tracing::debug;
+
+/// An agent that calls itself stale right after its start, again and again, is not worth more tries.
+const STALE_MAX: u32 = 3;
+
+/// Why a module did not run to its end.
+enum Stop {
+    /// Tell the client so; nothing ran.
+    Say(Reply, Vec<u8>),
+    /// Start over with a new agent; nothing ran.
+    Again,
+    /// The client gave the start up and knows why.
+    Quiet,
+}
+
+/// Serves a run request; the reply, or the frames that make it up, go to the client.
+pub(crate) async fn run(
+    shared: &Arc<Shared>,
+    client: &mut Client,
+    request: RunRequest,
+    params: Vec<u8>,
+) -> Result<(), Error> {
+    let Some(link) = shared.link(&request.link) else {
+        return client.reply(&Reply::NeedLink, vec![]).await;
+    };
+    let Some(closure) = shared.closures.get(&request.closure) else {
+        return client.reply(&Reply::NeedClosure, vec![]).await;
+    };
+    let used = link.enter();
+    for _ in 0..STALE_MAX {
+        let stop = match agent_for(shared, &used.0, &request, client).await? {
+            Ok(agent) => match run_on(shared, &agent, &request, &closure, &params, client).await? {
+                None => return Ok(()),
+                Some(stop) => stop,
+            },
+            Err(stop) => stop,
+        };
+        match stop {
+            Stop::Again => {}
+            Stop::Quiet => return client.reply(&Reply::Done, vec![]).await,
+            Stop::Say(reply, body) => return client.reply(&reply, body).await,
+        }
+    }
+    let (reply, body) = refused(Refusal { rc: 1, stdout: vec![], stderr: b"the agent stays stale".to_vec() });
+    client.reply(&reply, body).await
+}
+
+/// Returns the running agent that the request wants, starting it if there is none.
+async fn agent_for(
+    shared: &Shared,
+    link: &Arc<Link>,
+    request: &RunRequest,
+    client: &mut Client,
+) -> Result<Result<Arc<Agent>, Stop>, Error> {
+    let slot = link.slot(&request.agent.key);
+    if request.evict {
+        evict_others(link, slot.running().as_ref()).await;
+    }
+    if let Some(agent) = slot.running() {
+        return Ok(Ok(agent));
+    }
+    let _starting = slot.starting.lock().await;
+    if let Some(agent) = slot.running() {
+        return Ok(Ok(agent));
+    }
+    if let Some(agent) = request.agent.discovered.as_deref().and_then(|key| link.take_slot(key)) {
+        slot.fill(Arc::clone(&agent));
+        return Ok(Ok(agent));
+    }
+    if let Some(refusal) = slot.refused() {
+        let (reply, body) = refused(refusal);
+        return Ok(Err(Stop::Say(reply, body)));
+    }
+    Ok(match boot(shared, link, &request.agent, client).await? {
+        Booted::Running(agent, ..) => {
+            slot.fill(Arc::clone(&agent));
+            Ok(agent)
+        }
+        Booted::Refused(refusal) => {
+            slot.refuse(refusal.clone());
+            let (reply, body) = refused(refusal);
+            Err(Stop::Say(reply, body))
+        }
+        Booted::Unreachable(error) => {
+            let (reply, body) = unreachable(error);
+            Err(Stop::Say(reply, body))
+        }
+        Booted::Aborted => Err(Stop::Quiet),
+    })
+}
+
+/// Ends the link's idle agents but one: a user can't be removed, nor its home unmounted, under them.
+async fn evict_others(link: &Link, keep: Option<&Arc<Agent>>) {
+    let kept = |agent: &Arc<Agent>| keep.is_some_and(|keep| Arc::ptr_eq(keep, agent));
+    let others: Vec<_> = link.agents().into_iter().filter(|a| !kept(a) && a.is_idle()).collect();
+    for agent in &others {
+        agent.end();
+    }
+    for agent in others {
+        agent.ended().await;
+    }
+}
+
+/// Sends what the agent lacks and the run, then passes on what comes back. `None`: answered.
+async fn run_on(
+    shared: &Arc<Shared>,
+    agent: &Arc<Agent>,
+    request: &RunRequest,
+    closure: &ClosureInfo,
+    params: &[u8],
+    client: &mut Client,
+) -> Result<Option<Stop>, Error> {
+    agent.join_run(&request.run);
+    let cancelled = shared.run_token(&request.run);
+    let mut stream = agent.open_stream();
+    if !send_closure(shared, agent, closure).await {
+        return Ok(Some(Stop::Again));
+    }
+    let message = ToAgent::Run { closure: closure.digest.clone(), job: request.job.clone() };
+    if !stream.tell(&message, params.to_vec()).await {
+        return Ok(Some(Stop::Again));
+    }
+    loop {
+        let event = tokio::select! {
+            event = stream.next() => event,
+            () = client.left() => return Err(Error::ClientGone),
+            () = cancelled.cancelled() => return Err(Error::ClientGone),
+        };
+        match event {
+            Some(frame) if frame.data => client.send(&Frame { stream: 0, ..frame }).await?,
+            Some(frame) => return answer(shared, &mut stream, client, frame).await,
+            None if !stream.was_sent() => return Ok(Some(Stop::Again)),
+            None => {
+                let message = "the connection to the agent was lost while the module was running".into();
+                client.reply(&Reply::Lost { message }, vec![]).await?;
+                return Ok(None);
+            }
+        }
+    }
+}
+
+async fn answer(
+    shared: &Shared,
+    stream: &mut Stream,
+    client: &Client,
+    frame: Frame,
+) -> Result<Option<Stop>, Error> {
+    stream.finish();
+    let reply = match frame.parse() {
+        Ok(FromAgent::Exit { rc, out }) => {
+            shared.stats.tickets.add(1);
+            stream.agent.count_ticket();
+            Reply::Exit { rc, out }
+        }
+        Ok(FromAgent::Stale { what }) => {
+            debug!(agent = stream.agent.hello.pid, %what, "agent is stale");
+            stream.agent.retire();
+            return Ok(Some(Stop::Again));
+        }
+        Ok(other) => Reply::Lost { message: format!("the agent answered {other:?}") },
+        Err(error) => Reply::Lost { message: format!("the agent answered nonsense: {error}") },
+    };
+    client.reply(&reply, frame.body).await?;
+    Ok(None)
+}
+
+/// Sends a closure that the agent does not hold yet; false if it can't be sent.
+async fn send_closure(shared: &Shared, agent: &Agent, closure: &ClosureInfo) -> bool {
+    let mut held = agent.held.lock().await;
+    if held.has(&closure.digest) {
+        return true;
+    }
+    let Some(bundle) = shared.closures.bundle(closure, &held) else { return false };
+    agent.send(held.take(&closure.digest, &bundle)).await
+}
+
+/// Runs interpreter discovery and keeps the agent that comes of it, for a run that names its key.
+///
+/// A link that has an agent of the login account already needs no other: `NoAgent` says that
+/// nothing was run.
+pub(crate) async fn discover(
+    shared: &Arc<Shared>,
+    client: &mut Client,
+    link: &str,
+    spec: AgentSpec,
+) -> Result<(), Error> {
+    let Some(link) = shared.link(link) else {
+        return client.reply(&Reply::NeedLink, vec![]).await;
+    };
+    if link.login_agent().is_some() {
+        return client.reply(&Reply::NoAgent, vec![]).await;
+    }
+    let used = link.enter();
+    let (reply, body) = match boot(shared, &used.0, &spec, client).await? {
+        Booted::Running(agent, stdout, stderr) => {
+            link.slot(&spec.key).fill(agent);
+            (Reply::Exit { rc: 0, out: stdout.len() as u64 }, [stdout, stderr].concat())
+        }
+        Booted::Refused(refusal) => refused(refusal),
+        Booted::Unreachable(error) => unreachable(error),
+        Booted::Aborted => (Reply::Done, vec![]),
+    };
+    client.reply(&reply, body).await
+}
+
+fn refused(refusal: Refusal) -> (Reply, Vec<u8>) {
+    let out = refusal.stdout.len() as u64;
+    (Reply::Refused { rc: refusal.rc, out }, [refusal.stdout, refusal.stderr].concat())
+}
+
+/// Says why there is no link.
+pub(crate) fn unreachable(error: LinkError) -> (Reply, Vec<u8>) {
+    (Reply::Unreachable { rc: error.rc, denied: error.denied }, error.stderr)
+}

@@ -1,0 +1,87 @@
+//! Closures for clients: from the cache, or scanned.
+
+use crate::{
+    closures::{Blob, still_true},
+    connection::Client,
+    error::Error,
+    registry::Shared,
+};
+use serde_json::{Map, Value};
+use slipstream_modgraph::{Answer, Found, Question, close};
+use slipstream_wire::{ClosureFile, ClosureInfo, Digest, Reply, World};
+use std::sync::{Arc, PoisonError};
+
+/// A closure that a client wants to have scanned.
+pub(crate) struct Wanted {
+    pub(crate) key: String,
+    pub(crate) name: String,
+    pub(crate) meta: Map<String, Value>,
+    pub(crate) world: World,
+    pub(crate) content: Vec<u8>,
+}
+
+/// Serves a closure from the cache.
+pub(crate) async fn find(shared: &Shared, client: &Client, key: &str, run: &str) -> Result<(), Error> {
+    let found =
+        shared.closures.find(key).filter(|closure| shared.has_looked_at(run, key) || still_true(closure));
+    let Some(closure) = found else {
+        shared.stats.closure_misses.add(1);
+        return client.reply(&Reply::NeedClosure, vec![]).await;
+    };
+    shared.look_at(run, key);
+    shared.stats.closure_hits.add(1);
+    client.reply(&named(&closure), vec![]).await
+}
+
+/// Scans a module, and keeps its closure.
+pub(crate) async fn scan(
+    shared: &Arc<Shared>,
+    client: &Client,
+    wanted: Wanted,
+    run: &str,
+) -> Result<(), Error> {
+    let key = wanted.key.clone();
+    let task = {
+        let shared = Arc::clone(shared);
+        // A scan takes milliseconds: other requests go on meanwhile.
+        tokio::task::spawn_blocking(move || answer(&shared, wanted))
+    };
+    let reply =
+        task.await.unwrap_or_else(|error| Reply::AskStock { why: format!("the scan failed: {error}") });
+    if matches!(reply, Reply::Closure { .. }) {
+        shared.look_at(run, &key);
+    }
+    client.reply(&reply, vec![]).await
+}
+
+fn answer(shared: &Shared, wanted: Wanted) -> Reply {
+    let question = Question { name: &wanted.name, content: &wanted.content, world: &wanted.world };
+    let answer = close(&mut shared.library.lock().unwrap_or_else(PoisonError::into_inner), &question);
+    match answer {
+        Answer::Found(found) => {
+            let (closure, blobs) = describe(found, wanted.meta);
+            named(&shared.closures.keep(wanted.key, closure, blobs))
+        }
+        Answer::NeedCollections(names) => Reply::NeedCollections { names: names.into_iter().collect() },
+        Answer::AskStock(why) => Reply::AskStock { why: why.into() },
+    }
+}
+
+fn describe(found: Found, mut meta: Map<String, Value>) -> (ClosureInfo, Vec<Blob>) {
+    meta.insert("zip".into(), found.needs_zip.into());
+    let mut names = String::new();
+    let mut files = Vec::with_capacity(found.files.len());
+    let mut blobs = Vec::with_capacity(found.files.len());
+    for (path, (digest, content)) in found.files {
+        names.extend([&path, "\0", digest.as_str(), "\n"]);
+        files.push(ClosureFile { path, digest: digest.clone(), len: content.len() as u64 });
+        blobs.push((digest, content));
+    }
+    let digest = Digest::of(names.as_bytes());
+    (ClosureInfo { digest, files, meta: meta.into(), stamps: found.stamps }, blobs)
+}
+
+/// A client has no use for the list of files.
+fn named(closure: &ClosureInfo) -> Reply {
+    Reply::Closure { digest: closure.digest.clone(), meta: closure.meta.clone() }
+}
