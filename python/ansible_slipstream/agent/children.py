@@ -1,0 +1,163 @@
+"""Forked processes that wait for a module to run; one is kept ready, forked while nobody waits for it."""
+
+from __future__ import absolute_import
+
+import errno
+import gc
+import os
+import signal
+
+from . import frames, module
+
+READ_SIZE = 65536
+
+
+class Child(object):
+    """A process that runs the job that it is told, once, and ends by itself if it is told none."""
+
+    def __init__(self, pid, control, out, err):
+        self.pid = pid
+        self.out = out
+        self.err = err
+        self._control = control
+
+    def tell(self, closure, job, params):
+        """Start the job."""
+        frames.Writer(self._control).message(0, {"closure": closure, "job": job}, params)
+        os.close(self._control)
+
+    def forget(self):
+        """Let the process end; its output interests nobody."""
+        for fd in (self._control, self.out, self.err):
+            os.close(fd)
+
+
+class Children(object):
+    """Forks children, and holds the one that is ready."""
+
+    def __init__(self, closures, finder, preloaded, cwd):
+        self._closures = closures
+        self._finder = finder
+        self._preloaded = preloaded
+        self._cwd = cwd
+        self._ready = None
+        self._known = frozenset()
+        # Told nothing, they end by themselves; somebody has to notice.
+        self._dismissed = set()
+
+    def start(self, closure, job, params):
+        """Return a process that runs the job.
+
+        Raises OSError out of descriptors or processes.
+        """
+        child, self._ready = self._ready, None
+        if child is not None:
+            if closure in self._known and _told(child, closure, job, params):
+                return child
+            self._dismiss(child)
+        child = self._fork()
+        child.tell(closure, job, params)
+        return child
+
+    def make_ready(self):
+        """Fork the next child ahead; without room for it the next job forks its own."""
+        if self._ready is None:
+            self._known = frozenset(self._closures.digests())
+            try:
+                self._ready = self._fork()
+            except OSError:
+                self._ready = None
+
+    def reap(self):
+        """Notice the end of children that run no job."""
+        if self._ready is not None and wait(self._ready.pid)[0]:
+            self._ready.forget()
+            self._ready = None
+        self._dismissed = set(pid for pid in self._dismissed if not wait(pid)[0])
+
+    def close(self):
+        """Let the child that is ready end."""
+        if self._ready is not None:
+            self._dismiss(self._ready)
+            self._ready = None
+
+    def _dismiss(self, child):
+        child.forget()
+        self._dismissed.add(child.pid)
+
+    def _fork(self):
+        pipes = []
+        try:
+            for _ in range(4):
+                pipes.extend(os.pipe())
+            pid = os.fork()
+        except OSError:
+            for fd in pipes:
+                os.close(fd)
+            raise
+        control_read, control_write, stdin_read, stdin_write, out_read, out_write, err_read, err_write = pipes
+        if pid == 0:
+            try:
+                signal.set_wakeup_fd(-1)
+                os.setsid()
+                for number, fd in enumerate((stdin_read, out_write, err_write)):
+                    os.dup2(fd, number)
+                os.closerange(3, control_read)
+                os.closerange(control_read + 1, 1024)
+                self._serve(control_read)
+            finally:
+                os._exit(70)
+        for fd in (control_read, stdin_read, stdin_write, out_write, err_write):
+            os.close(fd)
+        return Child(pid, control_write, out_read, err_read)
+
+    def _serve(self, control):
+        """Be ready, wait for the job, run it; never returns."""
+        module.prepare()
+        _touch_memory()
+        told = _hear(control)
+        os.close(control)
+        files = self._closures.files(told.control["closure"])
+        module.run(told.control["job"], told.body, self._finder, self._preloaded, files, self._cwd)
+
+
+def _told(child, closure, job, params):
+    """Tell a job to the child that was ready; false if somebody has killed it meanwhile."""
+    try:
+        child.tell(closure, job, params)
+        return True
+    except (OSError, IOError) as error:
+        if error.errno != errno.EPIPE:
+            raise
+        return False
+
+
+def wait(pid):
+    """Return (whether a child has ended, its status), without waiting."""
+    while True:
+        try:
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            return bool(ended), status
+        except OSError as error:
+            if error.errno != errno.EINTR:
+                return True, 0
+
+
+def _hear(control):
+    """Return the frame that the agent sends; without one it has gone, or needs no more children."""
+    decoder = frames.Decoder()
+    while True:
+        data = frames.read_some(control, READ_SIZE)
+        if not data:
+            os._exit(0)
+        for told in decoder.feed(data):
+            return told
+
+
+def _touch_memory():
+    """Copy the pages that a module writes to (every reference counts) before anybody waits for it."""
+    if hasattr(gc, "unfreeze"):
+        gc.unfreeze()
+        for _ in gc.get_objects():
+            pass
+        gc.freeze()

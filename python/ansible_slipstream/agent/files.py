@@ -1,0 +1,200 @@
+"""Files: written under another name and renamed when whole; read with credit."""
+
+from __future__ import absolute_import
+
+import errno
+import fcntl
+import hashlib
+import os
+import stat
+
+from . import frames
+
+# Bytes on the way to the daemon at most; it gives credit as it writes them.
+WINDOW = 2 << 20
+PART_SUFFIX = ".slipstream-part"
+
+
+class Incoming(object):
+    """A file that is being put."""
+
+    def __init__(self, path, mode):
+        self.hash = hashlib.sha256()
+        self._final = os.path.realpath(path) if os.path.islink(path) else path
+        self._part = None
+        try:
+            old = os.stat(self._final)
+        except OSError:
+            old = None
+        if old is not None and stat.S_ISDIR(old.st_mode):
+            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+        if old is not None and (not stat.S_ISREG(old.st_mode) or old.st_nlink > 1 or not self._same_owner(old)):
+            # A device, a file with other names, another's file: only writing into it keeps what it is.
+            # A pipe that nobody reads must not hold the agent up.
+            self._fd = os.open(self._final, os.O_WRONLY | os.O_TRUNC | os.O_NONBLOCK)
+            fcntl.fcntl(self._fd, fcntl.F_SETFL, fcntl.fcntl(self._fd, fcntl.F_GETFL) & ~os.O_NONBLOCK)
+            return
+        self._part = self._final + (".%d%s" % (os.getpid(), PART_SUFFIX)).encode("ascii")
+        self._fd = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, stat.S_IMODE(mode))
+        if old is not None:
+            os.fchmod(self._fd, stat.S_IMODE(old.st_mode))
+
+    @staticmethod
+    def _same_owner(old):
+        return old.st_uid == os.geteuid() and (old.st_gid == os.getegid() or old.st_gid in os.getgroups())
+
+    def write(self, data):
+        """Take a part of the content."""
+        self.hash.update(data)
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._fd, view) :]
+
+    def finish(self, digest):
+        """Check the content and put the file in place."""
+        if self.hash.hexdigest() != digest:
+            raise OSError(errno.EIO, "the content changed on its way: its digest is another", self._final)
+        os.close(self._fd)
+        self._fd = None
+        if self._part:
+            os.rename(self._part, self._final)
+            self._part = None
+
+    def abandon(self):
+        """Remove what is there of the file."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+        if self._part:
+            os.unlink(self._part)
+            self._part = None
+
+
+class Outgoing(object):
+    """A file that is being fetched."""
+
+    def __init__(self, path):
+        self._fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        found = os.fstat(self._fd)
+        if not stat.S_ISREG(found.st_mode):
+            os.close(self._fd)
+            raise OSError(errno.EINVAL, "not a regular file", path)
+        self.size = found.st_size
+        self.mode = stat.S_IMODE(found.st_mode)
+        self.hash = hashlib.sha256()
+        self.credit = WINDOW
+
+    def read(self):
+        """Return the next part, empty at the end."""
+        data = os.read(self._fd, frames.CHUNK // 2)
+        self.hash.update(data)
+        self.credit -= len(data)
+        return data
+
+    def close(self):
+        """Let go of the file."""
+        os.close(self._fd)
+
+
+class Files(object):
+    """All transfers of this agent, by stream."""
+
+    def __init__(self, writer, folder):
+        self._writer = writer
+        # Relative paths start where a login starts, as for sftp.
+        self._folder = folder
+        self._incoming = {}
+        self._outgoing = {}
+
+    def put(self, stream, message):
+        """Begin a file."""
+        try:
+            self._incoming[stream] = Incoming(self._absolute(message["path"]), message["mode"])
+        except (OSError, IOError) as error:
+            self._refuse(stream, error)
+
+    def data(self, stream, data):
+        """Take a part; parts of a file that failed are dropped."""
+        incoming = self._incoming.get(stream)
+        if incoming is None:
+            return
+        try:
+            incoming.write(data)
+        except (OSError, IOError) as error:
+            self.abandon(stream)
+            self._refuse(stream, error)
+
+    def put_end(self, stream, message):
+        """Put a file in place."""
+        incoming = self._incoming.get(stream)
+        if incoming is None:
+            return
+        try:
+            incoming.finish(message["digest"])
+        except (OSError, IOError) as error:
+            self.abandon(stream)
+            self._refuse(stream, error)
+            return
+        del self._incoming[stream]
+        self._writer.message(stream, {"op": "file_end", "digest": incoming.hash.hexdigest()})
+
+    def fetch(self, stream, message):
+        """Begin sending a file."""
+        try:
+            outgoing = self._outgoing[stream] = Outgoing(self._absolute(message["path"]))
+        except (OSError, IOError) as error:
+            self._refuse(stream, error)
+            return
+        self._writer.message(stream, {"op": "file_start", "size": outgoing.size, "mode": outgoing.mode})
+        self._pump(stream)
+
+    def give_credit(self, stream, message):
+        """Send more of a file."""
+        if stream in self._outgoing:
+            self._outgoing[stream].credit += message["bytes"]
+            self._pump(stream)
+
+    def abandon(self, stream):
+        """Drop a transfer that nobody wants any more."""
+        incoming = self._incoming.pop(stream, None)
+        if incoming is not None:
+            incoming.abandon()
+        outgoing = self._outgoing.pop(stream, None)
+        if outgoing is not None:
+            outgoing.close()
+
+    def abandon_all(self):
+        """Drop every transfer."""
+        for stream in list(self._incoming) + list(self._outgoing):
+            self.abandon(stream)
+
+    def _absolute(self, path):
+        if not isinstance(path, bytes):
+            # Python 3's own encoding of paths depends on a locale that has nothing to do with the path.
+            return os.path.join(os.fsencode(self._folder), path.encode("utf-8", "surrogateescape"))
+        return os.path.join(self._folder, path)
+
+    def _pump(self, stream):
+        outgoing = self._outgoing[stream]
+        while outgoing.credit > 0:
+            try:
+                data = outgoing.read()
+            except (OSError, IOError) as error:
+                self.abandon(stream)
+                self._refuse(stream, error)
+                return
+            if not data:
+                self.abandon(stream)
+                self._writer.message(stream, {"op": "file_end", "digest": outgoing.hash.hexdigest()})
+                return
+            self._writer.data(stream, data)
+
+    def _refuse(self, stream, error):
+        self._writer.message(stream, {"op": "file_error", "text": _words(error)})
+
+
+def _words(error):
+    path = error.filename or b""
+    if isinstance(path, bytes):
+        path = path.decode("utf-8", "replace")
+    return "%s: %s" % (path, error.strerror)

@@ -1,0 +1,207 @@
+"""Children that run modules: forked, watched, their output collected, killed when given up."""
+
+from __future__ import absolute_import
+
+import errno
+import fcntl
+import os
+import signal
+import time
+
+from . import children, frames, guardian
+
+# Output of processes that a module left behind is waited for that long after the module's end.
+DRAIN_S = 0.05
+# A job that is given up may end in order for that long.
+KILL_GRACE_S = 1.0
+# A shell between sshd and Python reports these deaths on standard error; for the others it is silent.
+SILENT_DEATHS = (signal.SIGINT, signal.SIGPIPE)
+
+
+class Job(object):
+    """One running module."""
+
+    def __init__(self, stream, name, pid, out, err, base):
+        self.stream = stream
+        self.name = name
+        self.pid = pid
+        self.base = base
+        self.status = None
+        # Descriptor to collected output, as long as it is open.
+        self.open = {out: [], err: []}
+        self.out, self.err = out, err
+        self.sizes = {out: 0, err: 0}
+        self.collected = {out: self.open[out], err: self.open[err]}
+        self.deadline = None
+        self.given_up = False
+
+    def signal(self, number):
+        """Send a signal to the module and all it started in its process group."""
+        guardian.signal_group(self.pid, number)
+
+
+class Jobs(object):
+    """All running modules of this agent."""
+
+    def __init__(self, writer, ready_children):
+        self._writer = writer
+        self._children = ready_children
+        self._guardian = guardian.Guardian()
+        self._by_pid = {}
+        self._by_fd = {}
+
+    def start(self, stream, closure, job, params, preloaded):
+        """Let a child run the module."""
+        try:
+            child = self._children.start(closure, job, params)
+        except (OSError, IOError) as error:
+            # Out of descriptors or processes: this job fails, the others go on.
+            words = ("slipstream: the module could not be started: %s\n" % error.strerror).encode("utf-8")
+            self._writer.message(stream, {"op": "exit", "rc": 1, "out": 0}, words)
+            return
+        pid, out_read, err_read = child.pid, child.out, child.err
+        started = Job(stream, job["name"], pid, out_read, err_read, preloaded.base)
+        for fd in (out_read, err_read):
+            fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_NONBLOCK)
+            fcntl.fcntl(fd, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
+            self._by_fd[fd] = started
+        self._by_pid[pid] = started
+        self._guardian.started(pid)
+
+    def descriptors(self):
+        """Return the descriptors to wait for."""
+        return list(self._by_fd)
+
+    def any(self):
+        """Tell whether modules are running."""
+        return bool(self._by_pid)
+
+    def timeout(self):
+        """Return seconds until something is due, or None."""
+        due = [job.deadline for job in self._by_pid.values() if job.deadline is not None]
+        return max(0.0, min(due) - time.time()) if due else None
+
+    def readable(self, fd):
+        """Collect output; an ended stream may be the job's end."""
+        job = self._by_fd.get(fd)
+        if job is not None:
+            self._read(job, fd)
+            self._settle(job)
+
+    def reap(self):
+        """Notice children that have ended."""
+        self._children.reap()
+        for pid, job in list(self._by_pid.items()):
+            if job.status is not None:
+                continue
+            ended, status = children.wait(pid)
+            if ended:
+                job.status = status
+                self._guardian.ended(pid)
+                for fd in list(job.open):
+                    self._read(job, fd)
+                job.deadline = time.time() + DRAIN_S
+                self._settle(job)
+
+    def tick(self):
+        """Do what is due."""
+        now = time.time()
+        for job in list(self._by_pid.values()):
+            if job.deadline is None or job.deadline > now:
+                continue
+            job.deadline = None
+            if job.status is None:
+                job.signal(signal.SIGKILL)
+            else:
+                for fd in list(job.open):
+                    self._read(job, fd)
+                    self._close(job, fd)
+                self._settle(job)
+
+    def give_up(self, stream):
+        """Kill a job whose result nobody wants any more."""
+        for job in self._by_pid.values():
+            if job.stream == stream and not job.given_up:
+                job.given_up = True
+                if job.status is None:
+                    job.signal(signal.SIGTERM)
+                    job.deadline = time.time() + KILL_GRACE_S
+
+    def give_up_all(self):
+        """Kill every job."""
+        for job in list(self._by_pid.values()):
+            self.give_up(job.stream)
+
+    def close(self):
+        """Say that no more modules will be started."""
+        self._children.close()
+        self._guardian.dismiss()
+
+    def _read(self, job, fd):
+        while fd in job.open:
+            try:
+                chunk = os.read(fd, 65536)
+            except OSError as error:
+                if error.errno == errno.EINTR:
+                    continue
+                return
+            if not chunk:
+                self._close(job, fd)
+                return
+            job.open[fd].append(chunk)
+            job.sizes[fd] += len(chunk)
+            if job.sizes[fd] > frames.CHUNK:
+                self._forward(job, fd)
+
+    def _forward(self, job, fd):
+        """Send what is collected: a module may print more than this agent wants to keep."""
+        text = b"".join(job.collected[fd])
+        del job.collected[fd][:]
+        job.sizes[fd] = 0
+        if job.given_up:
+            return
+        text = self._own_path(job, text)
+        flags = frames.STDERR if fd == job.err else 0
+        for at in range(0, len(text), frames.CHUNK):
+            self._writer.data(job.stream, text[at : at + frames.CHUNK], flags)
+
+    def _close(self, job, fd):
+        os.close(fd)
+        del job.open[fd]
+        del self._by_fd[fd]
+
+    def _settle(self, job):
+        if job.status is None or job.open:
+            return
+        del self._by_pid[job.pid]
+        if job.given_up:
+            return
+        code, last_words = _shell_view(job.status)
+        err = self._own_path(job, b"".join(job.collected[job.err])) + last_words
+        out = self._own_path(job, b"".join(job.collected[job.out]))
+        self._writer.message(job.stream, {"op": "exit", "rc": code, "out": len(out)}, out + err)
+        self._children.make_ready()
+
+    @staticmethod
+    def _own_path(job, text):
+        """Put the job's own path where preloaded modules name the one they were compiled with."""
+        shared = job.base.encode("ascii")
+        if shared not in text:
+            return text
+        own = "/tmp/ansible_%s_payload_%08x/ansible_%s_payload.zip" % (job.name, job.pid, job.name)
+        return text.replace(shared, own.encode("utf-8"))
+
+
+def _shell_view(status):
+    """Return the exit code and the words that the shell between sshd and Python adds."""
+    if os.WIFEXITED(status):
+        return os.WEXITSTATUS(status), b""
+    number = os.WTERMSIG(status)
+    if number in SILENT_DEATHS:
+        return 128 + number, b""
+    words = {6: "Aborted", 9: "Killed", 11: "Segmentation fault", 15: "Terminated"}
+    describe = getattr(signal, "strsignal", None)
+    text = (describe(number) if describe else words.get(number)) or "Signal %d" % number
+    if os.WCOREDUMP(status):
+        text += " (core dumped)"
+    return 128 + number, text.encode("utf-8") + b"\n"

@@ -1,0 +1,167 @@
+"""The agent's one loop: frames from the daemon, output and ends of modules, deadlines."""
+
+from __future__ import absolute_import
+
+import errno
+import json
+import os
+import select
+import signal
+import sys
+import traceback
+import zlib
+
+from . import children, files, fingerprint, frames, importer, jobs, spawning
+
+STDIN = 0
+
+
+class Agent(object):
+    """Serves one channel; modules run in children, so nothing here waits for them."""
+
+    def __init__(self):
+        # Modules print to descriptor 1 of their own; nothing but frames may reach the daemon's.
+        self._writer = frames.Writer(os.dup(1))
+        self._decoder = frames.Decoder()
+        self._closures = importer.Closures()
+        self._finder = importer.Finder(self._closures)
+        self._preloaded = importer.Preloaded(self._finder)
+        cwd = _working_directory()
+        self._jobs = jobs.Jobs(self._writer, children.Children(self._closures, self._finder, self._preloaded, cwd))
+        self._files = files.Files(self._writer, cwd)
+        self._fingerprint = fingerprint.Fingerprint()
+        self._ending = False
+        self._handlers = {
+            "closure": self._closure,
+            "run": self._run,
+            "cancel": self._cancel,
+            "put": lambda frame: self._files.put(frame.stream, frame.control),
+            "put_end": lambda frame: self._files.put_end(frame.stream, frame.control),
+            "fetch": lambda frame: self._files.fetch(frame.stream, frame.control),
+            "credit": lambda frame: self._files.give_credit(frame.stream, frame.control),
+            "end": lambda frame: self._end(),
+        }
+
+    def serve(self):
+        """Greet, then serve until the channel is closed and every job has ended."""
+        wakeup = _wake_on_child_end()
+        self._finder.install()
+        self._greet()
+        # Nobody can unmount or remove a folder that a process stands in.
+        os.chdir("/")
+        while not self._ending or self._jobs.any():
+            watched = self._jobs.descriptors() + [wakeup] + ([] if self._ending else [STDIN])
+            ready = _wait(watched, self._jobs.timeout())
+            if STDIN in ready:
+                self._receive()
+            if wakeup in ready:
+                frames.read_some(wakeup, 4096)
+                self._jobs.reap()
+            for fd in ready:
+                if fd not in (STDIN, wakeup):
+                    self._jobs.readable(fd)
+            self._jobs.tick()
+        self._jobs.close()
+
+    def _greet(self):
+        version = ".".join(str(part) for part in sys.version_info[:3])
+        hello = {"op": "hello", "pid": os.getpid(), "executable": sys.executable or "", "python": version}
+        hello["uid"] = os.geteuid()
+        self._writer.raw(frames.GREETING)
+        self._writer.message(0, hello)
+
+    def _receive(self):
+        data = frames.read_some(STDIN, 1 << 20)
+        if not data:
+            self._end()
+            return
+        for frame in self._decoder.feed(data):
+            if frame.control is None:
+                self._files.data(frame.stream, frame.body)
+                continue
+            handler = self._handlers.get(frame.control["op"])
+            if handler is None:
+                raise frames.BadFrame("unknown message %r" % frame.control["op"])
+            handler(frame)
+
+    def _closure(self, frame):
+        message = frame.control
+        content = zlib.decompress(frame.body)
+        head = json.loads(content[: message["head"]].decode("utf-8"))
+        self._closures.add(message["digest"], head, content[message["head"] :])
+
+    def _run(self, frame):
+        changed = self._fingerprint.changed()
+        if changed is not None:
+            self._writer.message(frame.stream, {"op": "stale", "what": changed})
+            return
+        job = frame.control["job"]
+        closure = frame.control["closure"]
+        if self._preloaded.load(self._closures.files(closure), job["preload"]):
+            spawning.install()
+        self._jobs.start(frame.stream, closure, job, frame.body, self._preloaded)
+
+    def _cancel(self, frame):
+        self._jobs.give_up(frame.stream)
+        self._files.abandon(frame.stream)
+
+    def _end(self):
+        self._ending = True
+        self._jobs.give_up_all()
+        self._files.abandon_all()
+
+
+def _working_directory():
+    try:
+        return os.getcwd()
+    except OSError:
+        return os.path.expanduser("~")
+
+
+def _wake_on_child_end():
+    """Return a descriptor that is readable when a child has ended."""
+    import fcntl
+
+    reader, writer = os.pipe()
+    for fd in (reader, writer):
+        fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_NONBLOCK)
+        fcntl.fcntl(fd, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
+    signal.signal(signal.SIGCHLD, lambda number, frame: None)
+    signal.set_wakeup_fd(writer)
+    return reader
+
+
+def _wait(watched, timeout):
+    """Return the readable descriptors of ``watched``."""
+    if hasattr(select, "poll") and sys.platform != "darwin":
+        poller = select.poll()
+        for fd in watched:
+            poller.register(fd, select.POLLIN)
+        try:
+            return [fd for fd, _ in poller.poll(None if timeout is None else int(timeout * 1000) + 1)]
+        except select.error as error:
+            if error.args[0] != errno.EINTR:
+                raise
+            return []
+    try:
+        return select.select(watched, [], [], timeout)[0]
+    except select.error as error:
+        if error.args[0] != errno.EINTR:
+            raise
+        return []
+
+
+def main():
+    """Serve, and end when the daemon has gone."""
+    code = 0
+    try:
+        Agent().serve()
+    except (OSError, IOError) as error:
+        if error.errno not in (errno.EPIPE, errno.EIO):
+            traceback.print_exc()
+            code = 1
+    except Exception:
+        traceback.print_exc()
+        code = 1
+    # Not sys.exit: what modules' utilities registered in this process must not print into the channel.
+    os._exit(code)

@@ -1,0 +1,235 @@
+"""Runs one module in a forked child, as AnsiballZ would in a fresh interpreter.
+
+Every rule here is visible in some module's result; docs/ticket.md lists them with their reasons.
+"""
+
+from __future__ import absolute_import
+
+import os
+import random
+import signal
+import sys
+import time
+
+from . import importer
+
+FIRST_STAGE_MARK = " -c 'import os,zlib"
+
+# The agent's own modules, out of the module's sight; Python 2 empties a module that nobody holds.
+_kept = []
+
+
+def run(job, params, finder, preloaded, files, cwd):
+    """Run the module of ``job`` and end the process; never returns."""
+    code = 70
+    try:
+        _become_jobs(job, cwd)
+        code = _call(job, params, finder, preloaded, files)
+    finally:
+        code = _finish(code)
+        os._exit(code)
+
+
+def prepare():
+    """Make the process look like one that a login shell has just started."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for name in list(sys.modules):
+        if name.partition(".")[0] == "_slipstream":
+            _kept.append(sys.modules.pop(name))
+    _hide_first_stage()
+    sys.path[:] = [entry for entry in sys.path if entry not in ("", ".")]
+    sys.argv[:] = [""]
+
+
+def _become_jobs(job, cwd):
+    """Add what is the job's own."""
+    _add_environment(job["env"])
+    time.tzset()
+    random.seed()
+    try:
+        os.chdir(cwd)
+        os.getcwd()
+    except OSError:
+        try:
+            os.chdir(os.path.expanduser("~"))
+        except OSError:
+            os.chdir("/")
+    if job.get("rlimit_nofile"):
+        _limit_files(job["rlimit_nofile"])
+    if importer.PY3:
+        import importlib
+
+        importlib.invalidate_caches()
+
+
+def _add_environment(environment):
+    # A shell would have set the bytes of the command line, whatever this interpreter's encoding is.
+    if importer.PY3:
+        for name, value in environment.items():
+            os.environb[name.encode("utf-8", "surrogateescape")] = value.encode("utf-8", "surrogateescape")
+    else:
+        os.environ.update(environment)
+
+
+def _hide_first_stage():
+    # sudo puts the whole command into the environment; stock's ends with the interpreter.
+    command = os.environ.get("SUDO_COMMAND", "")
+    at = command.find(FIRST_STAGE_MARK)
+    if at > 0:
+        os.environ["SUDO_COMMAND"] = command[:at]
+
+
+def _limit_files(wanted):
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    asked = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
+    if asked != soft:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (asked, hard))
+        except ValueError:
+            # Some systems (macOS) do not tell their true hard limit.
+            pass
+
+
+def _call(job, params, finder, preloaded, files):
+    """Run the module and return the exit code that its interpreter would end with."""
+    folder = None
+    try:
+        try:
+            if job.get("zip"):
+                folder, base = _write_zip(job, finder, files)
+                preloaded.forget()
+                sys.meta_path.remove(finder)
+                finder.use({}, "")
+            else:
+                if not preloaded.fits(files):
+                    preloaded.forget()
+                base = _zip_path(job, "/tmp/ansible_%s_payload_%08x" % (job["name"], random.getrandbits(32)))
+                finder.use(files, base)
+            sys.path.insert(0, base)
+            if job.get("legacy"):
+                _run_legacy(job, params, base)
+            else:
+                _run_profiled(job, params, base)
+            return 0
+        finally:
+            if folder:
+                import shutil
+
+                shutil.rmtree(folder, ignore_errors=True)
+    except SystemExit as request:
+        return _exit_code(request.code)
+    except BaseException:
+        return _report_exception()
+
+
+def _zip_path(job, folder):
+    return "%s/ansible_%s_payload.zip" % (folder, job["name"])
+
+
+def _write_zip(job, finder, files):
+    """Write the closure as AnsiballZ does, for modules that hand the zip to another interpreter."""
+    import tempfile
+    import zipfile
+
+    folder = os.path.realpath(tempfile.mkdtemp(prefix="ansible_%s_payload_" % job["name"]))
+    base = _zip_path(job, folder)
+    finder.use(files, base)
+    archive = zipfile.ZipFile(base, "w")
+    for path in files:
+        # A fixed date: zip knows none before 1980, and a clock may be there.
+        archive.writestr(zipfile.ZipInfo(path, (2020, 1, 1, 0, 0, 0)), finder.content(path))
+    start = 'import sys\nsys.path.insert(0, "%s")\n' % base
+    archive.writestr(zipfile.ZipInfo("sitecustomize.py", (2020, 1, 1, 0, 0, 0)), start.encode("utf-8"))
+    archive.close()
+    return folder, base
+
+
+def _run_profiled(job, params, base):
+    """Run a module of ansible-core 2.19 and later."""
+    from ansible.module_utils._internal._ansiballz import _loader
+
+    _loader.run_module(
+        json_params=params, profile=job["profile"], module_fqn=job["fqn"], modlib_path=base, extensions={}
+    )
+
+
+def _run_legacy(job, params, base):
+    """Run a module of ansible-core 2.18 and earlier, inside frames that tracebacks show as AnsiballZ's."""
+    import runpy
+
+    from ansible.module_utils import basic
+
+    basic._ANSIBLE_ARGS = params
+    run_line, invoke_line, main_line = job["frames"]
+    lines = [""] * main_line
+    lines[run_line - 2] = "def invoke_module():"
+    lines[run_line - 1] = (
+        "    runpy.run_module(mod_name=fqn, init_globals=dict(_module_fqn=fqn, _modlib_path=base),"
+        " run_name='__main__', alter_sys=True)"
+    )
+    lines[invoke_line - 2] = "def _ansiballz_main():"
+    lines[invoke_line - 1] = "    invoke_module()"
+    lines[main_line - 1] = "_ansiballz_main()"
+    names = {"runpy": runpy, "fqn": job["fqn"], "base": base, "__name__": "__main__"}
+    exec(compile("\n".join(lines), "<stdin>", "exec", 0, True), names)
+    sys.stdout.write('{"msg": "New-style module did not handle its own exit", "failed": true}\n')
+    sys.exit(1)
+
+
+def _exit_code(code):
+    if code is None:
+        return 0
+    if isinstance(code, int):
+        return code & 0xFF
+    sys.stderr.write("%s\n" % (code,))
+    return 1
+
+
+def _report_exception():
+    """Do what the interpreter does with an uncaught exception, and return its exit code."""
+    kind, error, trace = sys.exc_info()
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith("<slipstream "):
+        trace = trace.tb_next
+    # Stock has deleted its zip by now: the interpreter finds no source lines to show.
+    importer.Loader.sources = False
+    try:
+        if sys.excepthook is not sys.__excepthook__:
+            # Modules of ansible-core 2.17 and later answer from a hook of their own.
+            sys.excepthook(kind, error, trace)
+        else:
+            import linecache
+            import traceback
+
+            linecache.clearcache()
+            traceback.print_exception(kind, error, trace)
+    except SystemExit as request:
+        return _exit_code(request.code)
+    return 1
+
+
+def _finish(code):
+    """Do what the interpreter does at its end, and return the exit code."""
+    try:
+        import threading
+
+        shutdown = getattr(threading, "_shutdown", None)
+        if shutdown:
+            shutdown()
+    except BaseException:
+        pass
+    try:
+        import atexit
+
+        getattr(atexit, "_run_exitfuncs")()
+    except SystemExit as request:
+        code = _exit_code(request.code)
+    except BaseException:
+        pass
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BaseException:
+            pass
+    return code
