@@ -1,0 +1,168 @@
+"""What every accelerated connection shares: tickets in, results out, failures in stock's words."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import shlex
+from collections.abc import Iterator
+from typing import Any
+
+from ansible.errors import AnsibleAuthenticationFailure
+from ansible.module_utils.common.text.converters import to_bytes, to_text
+
+from ..client import AgentStart, Link, ModuleRequest, Result
+from ..errors import AgentRefused, ChannelClosed, DaemonError, LinkLost, RequestFailed, Unreachable
+from . import runtime
+from .discovery import Discovery
+from .escalation import Escalation, become_secret
+from .ticket import NotStarted, Ticket
+
+# The agent's first stage: reads eight digits of length, then a deflated program. It ends when the
+# channel does, and has no single quote, so that every shell takes it.
+FIRST_STAGE = (
+    'import os,zlib;exec("def r(n):\\n b=b\\"\\"\\n while len(b)<n:\\n  c=os.read(0,n-len(b))\\n'
+    '  if not c:os._exit(1)\\n  b+=c\\n return b");exec(zlib.decompress(r(int(r(8)))))'
+)
+# sh -c around sudo around sh -c, and one more for ssh.
+QUOTING_DEPTH = 4
+# What shlex.quote leaves as it is, in quotes that only the first stage needed.
+NEEDLESS_QUOTES = re.compile(r"(?<= -c )'([\w@%+=:,./-]+)'$", re.ASCII)
+# Stands for the random part of a become plugin's success marker in an agent's identity.
+MARKER_ID = "SLIPSTREAM"
+
+
+class Lost(AnsibleAuthenticationFailure):  # type: ignore[misc]
+    """The link broke while a module was running. Of this base because stock's ssh connection must
+    not run the task again: nobody knows what the module has done."""
+
+
+class Accelerated:
+    """Mixed into a stock connection class; the subclass tells what its link is."""
+
+    slipstream = True
+    slipstream_ticket: Ticket | None = None
+    # Set while stock discovers the interpreter, and until an agent was asked for.
+    slipstream_discovery: Discovery | None = None
+    # The key and the start line of the agent that discovery has started.
+    slipstream_discovered: tuple[str, str] | None = None
+    _slipstream_disabled = False
+
+    # Stock's connection provides these.
+    become: Any
+    _shell: Any
+    _play_context: Any
+
+    def slipstream_objection(self) -> str | None:
+        """Return why this connection can't take tickets just now, or None."""
+        return "the agent was refused" if self._slipstream_disabled else None
+
+    @contextlib.contextmanager
+    def slipstream_off(self) -> Iterator[None]:
+        """Behave as the stock connection, settings included."""
+        self._slipstream_disabled = True
+        try:
+            yield
+        finally:
+            self._slipstream_disabled = False
+
+    def slipstream_prepare(self) -> None:
+        """Let the shell plugin write the agent's start line where stock asks it for a module's."""
+        shell = self._shell
+        stock_build = shell.build_module_command
+
+        def build_module_command(env_string: str, shebang: str, cmd: str, arg_path: str | None = None) -> str:
+            ticket = self.slipstream_ticket
+            if ticket is None or cmd or arg_path:
+                return str(stock_build(env_string, shebang, cmd, arg_path))
+            if not ticket.job["env"]:
+                # An empty environment, or one that has to be there when the interpreter starts.
+                line = stock_build(env_string, shebang, "", None)
+            else:
+                line = stock_build("", shebang, "", None)
+            return f"{str(line).strip()} -c {shlex.quote(FIRST_STAGE)}"
+
+        shell.build_module_command = build_module_command
+
+    def slipstream_run(self, link: Link, line: str, ticket: Ticket, host: str, timeout_s: float) -> Result:
+        """Run a ticket on the agent that ``line`` starts.
+
+        Raises:
+            Unreachable: as the link says; the caller puts it in stock's words.
+            NotStarted: stock has to run the module; nothing ran.
+            Lost: the module may have run.
+        """
+        become = self.become
+        became = bool(become and become.success and become.success in line)
+        secret = become_secret(become, self._play_context) if became else b""
+        overseer = Escalation(become, secret, timeout_s, host)
+        client = runtime.client()
+        normal_line = line.replace(become._id, MARKER_ID) if became else line
+        discovered, started = self.slipstream_discovered or ("", None)
+        request = ModuleRequest(
+            link=link,
+            agent=AgentStart(
+                client.agent_key(normal_line, secret), line, became, discovered if started == line else None
+            ),
+            closure=ticket.closure,
+            job=ticket.job,
+            params=ticket.params,
+            run=runtime.RUN.id,
+            evict=ticket.evict,
+        )
+        try:
+            return client.run_module(request, overseer, lambda: self._restore(ticket))
+        except AgentRefused as refused:
+            runtime.count_stock("the agent was refused")
+            raise NotStarted(to_text(refused.stderr)) from refused
+        except LinkLost as lost:
+            runtime.drop_client()
+            raise Lost(f"{lost} on {host}; it may have run in part and is not run again") from lost
+        except ChannelClosed as closed:
+            # The request did not get through whole: nothing ran.
+            runtime.drop_client()
+            raise NotStarted("slipstreamd has gone") from closed
+        except RequestFailed as failed:
+            # The closure could not be stored again: nothing ran.
+            raise NotStarted(str(failed)) from failed
+        except Unreachable:
+            raise
+        except DaemonError as error:
+            runtime.drop_client()
+            raise Lost(f"{error} on {host}; the module may have run in part and is not run again") from error
+
+    @staticmethod
+    def _restore(ticket: Ticket) -> None:
+        ticket.source.compute(runtime.client())
+
+    def slipstream_stock_option(self, value: Any, option: str) -> Any:
+        """Return what ``get_option`` says: pipelining is how tickets travel, so it is on."""
+        if option == "pipelining" and not self._slipstream_disabled:
+            return True
+        return value
+
+
+def without_first_stage(line: str) -> str:
+    """Return a start line as stock would have shown it, however deep its shells quote."""
+    stage = f" -c {shlex.quote(FIRST_STAGE)}"
+    for _ in range(QUOTING_DEPTH):
+        line = line.replace(stage, "")
+        stage = shlex.quote(stage)[1:-1]
+    return NEEDLESS_QUOTES.sub(r"\1", line)
+
+
+def text_environment() -> dict[str, str]:
+    """Return this process's environment as JSON can carry it; what is not UTF-8 is left out."""
+    usable = {}
+    for name, value in os.environ.items():
+        with contextlib.suppress(UnicodeEncodeError):
+            (name + value).encode()
+            usable[name] = value
+    return usable
+
+
+def short_digest(value: object) -> str:
+    """Return an identity for something long."""
+    return hashlib.sha256(to_bytes(repr(value))).hexdigest()

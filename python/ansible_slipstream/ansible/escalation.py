@@ -1,0 +1,107 @@
+"""The prompt exchange: the become plugin's own checks, applied to an agent's start line."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
+from ansible.module_utils.common.text.converters import to_bytes, to_native
+from ansible.utils.display import Display
+
+display = Display()
+
+# ssh's own debug lines must not be taken for prompts.
+SSH_DEBUG = re.compile(rb"^debug\d+: ")
+
+
+class Escalation:
+    """Decides, as stock's ssh connection does, what to do with a start line's output.
+
+    Raises AnsibleError from `output` with stock's words: wrong password, missing password.
+    """
+
+    def __init__(self, become: Any, secret: bytes, timeout_s: float, host: str) -> None:
+        self._become = become
+        self._secret = secret
+        self._timeout_s = timeout_s
+        self._host = host
+        self._lines = {"stdout": b"", "stderr": b""}
+        self._seen = b""
+        self._asked_for_secret = not getattr(become, "prompt", None)
+        self._begun = self._over = False
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds that the next output may take; None before the start and after the escalation."""
+        return self._timeout_s if self._begun and not self._over else None
+
+    def output(self, stdout: bytes, stderr: bytes) -> tuple[str, bytes]:
+        """Take new output and return what the daemon shall do."""
+        self._begun = True
+        flags: set[str] = set()
+        for source, data in (("stdout", stdout), ("stderr", stderr)):
+            flags |= self._examine(source, data)
+        if not self._asked_for_secret:
+            if "prompt" in flags:
+                self._asked_for_secret = True
+                return "send", self._secret + b"\n"
+            if "success" not in flags:
+                return "wait", b""
+        return self._judge(flags)
+
+    def timed_out(self) -> Exception:
+        """Return stock's error for a prompt that did not come."""
+        words = to_native(self._seen)
+        message = f"Timeout ({int(self._timeout_s)}s) waiting for privilege escalation prompt: {words}"
+        failure: Exception = AnsibleConnectionFailure(message)
+        return failure
+
+    def _judge(self, flags: set[str]) -> tuple[str, bytes]:
+        name = self._become.name
+        if "success" in flags:
+            display.vvv("Escalation succeeded", host=self._host)
+            self._over = True
+            return "proceed", b""
+        if "incorrect" in flags or "prompt" in flags:
+            # A prompt that comes again says that the first answer was wrong.
+            display.vvv("Escalation failed", host=self._host)
+            raise AnsibleError(f"Incorrect {name} password")
+        if "missing" in flags:
+            display.vvv("Escalation requires password", host=self._host)
+            raise AnsibleError(f"Missing {name} password")
+        return "wait", b""
+
+    def _examine(self, source: str, data: bytes) -> set[str]:
+        """Return what the new lines say; an unfinished line is looked at again with what follows."""
+        flags: set[str] = set()
+        become = self._become
+        remainder = b""
+        for line in (self._lines[source] + data).splitlines(True):
+            finished = line.endswith(b"\n")
+            if SSH_DEBUG.match(line):
+                continue
+            if become.expect_prompt() and become.check_password_prompt(line):
+                flags.add("prompt")
+                continue
+            if become.success and become.check_success(line):
+                flags.add("success")
+                continue
+            if become.check_incorrect_password(line):
+                flags.add("incorrect")
+            elif become.check_missing_password(line):
+                flags.add("missing")
+            if finished:
+                self._seen += line if source == "stdout" else b""
+            else:
+                remainder = line
+        self._lines[source] = remainder
+        return flags
+
+
+def become_secret(become: Any, play_context: Any) -> bytes:
+    """Return the become password, empty if there is none."""
+    if become is None:
+        return b""
+    secret = become.get_option("become_pass", playcontext=play_context)
+    return to_bytes(secret or "", errors="surrogate_or_strict")  # type: ignore[no-any-return]

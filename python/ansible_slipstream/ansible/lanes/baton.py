@@ -1,0 +1,170 @@
+"""Which thread runs Ansible's code: one at a time, handed over only where a lane waits.
+
+Ansible's code is not made for threads. A lane that has the baton runs alone until it waits for a
+target, sleeps, or ends; nothing of Ansible's ever runs beside it but what stock's own threads do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+# A lane that held the baton that long, waiting or computing: processes would have done it side by side.
+BLOCKED_S = 0.1
+COMPUTED_S = 0.3
+
+
+class Runner(Protocol):
+    """What a thread runs: a lane."""
+
+    @property
+    def baton(self) -> Baton | None:
+        """The baton to hand over while waiting; None where the main thread runs the lane itself."""
+
+    def held_long(self) -> None:
+        """Hear that others had to wait longer than is good."""
+
+
+_local = threading.local()
+
+
+def current() -> Runner | None:
+    """Return the lane that this thread runs, or None."""
+    return getattr(_local, "lane", None)
+
+
+@contextlib.contextmanager
+def running(lane: Runner) -> Iterator[None]:
+    """Make a lane this thread's."""
+    _local.lane, _local.waits = lane, False
+    try:
+        yield
+    finally:
+        _local.lane = None
+
+
+@contextlib.contextmanager
+def waiting() -> Iterator[None]:
+    """Let other lanes run meanwhile; for whatever blocks in a lane and touches nothing of Ansible's."""
+    lane = current()
+    if lane is None or lane.baton is None or _local.waits:
+        yield
+        return
+    _local.waits = True
+    lane.baton.give(lane)
+    try:
+        yield
+    finally:
+        lane.baton.take()
+        _local.waits = False
+
+
+def excuse() -> None:
+    """Do not count what this lane has done since it got the baton: work that serves all hosts."""
+    lane = current()
+    if lane is not None and lane.baton is not None:
+        lane.baton.start_clock()
+
+
+class Baton:
+    """The main thread has it first. After an abandoned wait (Ctrl-C) lanes that want it stand still for good."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+        self._abandoned = False
+        self._since = (0.0, 0.0)
+        # Given back once, to the main thread that started the lane.
+        self._starter: threading.Lock | None = None
+
+    def start(self, run: Callable[[], None]) -> None:
+        """Let another thread run until it waits or ends, with the main thread's baton."""
+        started = threading.Lock()
+        started.acquire()
+        self._starter = started
+        _idle_thread().put(run, self)
+        try:
+            started.acquire()
+        except BaseException:
+            self._abandoned = True
+            raise
+
+    def hand_over(self) -> None:
+        """Let others run."""
+        starter, self._starter = self._starter, None
+        if starter is None:
+            self._lock.release()
+        else:
+            starter.release()
+
+    def give(self, lane: Runner) -> None:
+        """Let others run."""
+        self.check(lane)
+        self.hand_over()
+
+    def check(self, lane: Runner) -> None:
+        """Tell the lane that has the baton if others had to wait long for it."""
+        wall, cpu = self._since
+        cpu = time.thread_time() - cpu
+        if cpu > COMPUTED_S or time.monotonic() - wall - cpu > BLOCKED_S:
+            lane.held_long()
+
+    def take(self) -> None:
+        """Wait for the baton."""
+        self._lock.acquire()
+        if self._abandoned:
+            # Not an end but a stop: the process is about to exit, and clean-up code would run tasks.
+            threading.Event().wait()
+        self.start_clock()
+
+    def start_clock(self) -> None:
+        """Count from here how long others wait."""
+        self._since = (time.monotonic(), time.thread_time())
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether the lanes of this baton stand still for good."""
+        return self._abandoned
+
+    @contextlib.contextmanager
+    def lent(self) -> Iterator[None]:
+        """For the main thread: let lanes run while it waits."""
+        self._lock.release()
+        try:
+            yield
+            self._lock.acquire()
+        except BaseException:
+            self._abandoned = True
+            raise
+
+
+class _Thread(threading.Thread):
+    """Runs one lane after another. A daemon thread: a lane that stands still holds nothing up."""
+
+    def __init__(self) -> None:
+        super().__init__(name="slipstream-lane", daemon=True)
+        self._work: queue.SimpleQueue[tuple[Callable[[], None], Baton]] = queue.SimpleQueue()
+        self.start()
+
+    def put(self, run: Callable[[], None], baton: Baton) -> None:
+        """Give it something to run, and the baton."""
+        self._work.put((run, baton))
+
+    def run(self) -> None:
+        while True:
+            run, baton = self._work.get()
+            baton.start_clock()
+            run()
+            _idle.append(self)
+            baton.hand_over()
+
+
+_idle: list[_Thread] = []
+
+
+def _idle_thread() -> _Thread:
+    return _idle.pop() if _idle else _Thread()

@@ -1,0 +1,110 @@
+"""Decides, before anything has run, whether a task may run in a lane on a host."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import ansible
+from ansible import constants
+from ansible.plugins.loader import action_loader, module_loader
+
+# Connections whose code is known to be safe beside other lanes.
+CONNECTIONS = frozenset(
+    name + kind for kind in ("ssh", "local") for name in ("", "ansible.builtin.", "ansible.legacy.", "slipstream.core.")
+) | {"smart"}
+SHELLS = frozenset({"sh", "ansible.builtin.sh", "ansible.legacy.sh"})
+# Actions of ansible-core that ask the user, or sleep in loops of their own.
+EXCLUDED_ACTIONS = frozenset({"pause", "reboot", "wait_for_connection"})
+LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+CORE_FOLDER = os.path.dirname(os.path.abspath(ansible.__file__)) + os.sep
+OUR_FOLDERS = (
+    os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + os.sep,
+    os.path.join("ansible_collections", "slipstream", "core") + os.sep,
+)
+
+
+class Choice:
+    """Remembers which tasks kept the others waiting: they run in processes from then on."""
+
+    def __init__(self) -> None:
+        self._slow: set[str] = set()
+
+    def note_slow(self, task: Any) -> None:
+        """Remember that lanes of this task hold each other up (a lookup that waits, a heavy template)."""
+        self._slow.add(_place(task))
+
+    def reason_to_fork(self, strategy: Any, task: Any, task_vars: dict[str, Any], alone: bool) -> str | None:
+        """Return why a process has to run this task, or None."""
+        if not _is_known_strategy(type(strategy)):
+            return "strategy"
+        if task.timeout:
+            return "timeout"
+        if task.async_val:
+            return "async"
+        if task.debugger or strategy.debugger_active or constants.ENABLE_TASK_DEBUGGER:
+            return "debugger"
+        if not alone and _place(task) in self._slow:
+            return "slow"
+        return _connection(task, task_vars) or _action(task)
+
+
+def _place(task: Any) -> str:
+    """Return where a task is written: the same for every host and every turn of an include."""
+    return str(task.get_path() or task._uuid)
+
+
+def _is_known_strategy(strategy: type) -> bool:
+    """Tell whether a strategy is all stock's and ours."""
+    files = (getattr(sys.modules.get(kind.__module__), "__file__", None) or "" for kind in strategy.__mro__[:-1])
+    return all(file.startswith((CORE_FOLDER, OUR_FOLDERS[0])) or OUR_FOLDERS[1] in file for file in files)
+
+
+def _is_plain(value: Any, allowed: frozenset[str]) -> bool:
+    return isinstance(value, str) and value in allowed
+
+
+def _connection(task: Any, task_vars: dict[str, Any]) -> str | None:
+    """Return an objection to the connection, which may be another host's."""
+    if task.delegate_to:
+        name = task.delegate_to
+        if not isinstance(name, str) or "{" in name:
+            return "delegate_to is a template"
+        variables = _raw_variables(task_vars, name)
+        default = "local" if name in LOCAL_NAMES else task.connection
+    else:
+        variables, default = task_vars, task.connection
+    connection = variables.get("ansible_connection")
+    if not _is_plain(default if connection is None else connection, CONNECTIONS):
+        return "connection"
+    if not _is_plain(variables.get("ansible_shell_type") or "sh", SHELLS):
+        return "shell"
+    return None
+
+
+def _raw_variables(task_vars: dict[str, Any], name: str) -> Any:
+    hostvars = task_vars.get("hostvars")
+    if hostvars is None or name not in hostvars:
+        return {}
+    return hostvars.raw_get(name)
+
+
+def _action(task: Any) -> str | None:
+    """Return an objection to the action plugin that stock would take; it is looked up as stock does."""
+    name, collections = task.action, task.collections
+    if not isinstance(name, str) or "{" in name:
+        return "action is a template"
+    if name.rpartition(".")[2].split("_")[0] in constants.NETWORK_GROUP_MODULES:
+        return "network"
+    module = module_loader.find_plugin_with_context(name, collection_list=collections)
+    if module.resolved and module.action_plugin:
+        name = module.action_plugin
+    elif not action_loader.has_plugin(name, collection_list=collections):
+        name, collections = "ansible.legacy.normal", None
+    found = action_loader.find_plugin_with_context(name, collection_list=collections)
+    path = found.plugin_resolved_path or ""
+    if not path.startswith(CORE_FOLDER):
+        return "action plugin of a third party"
+    action = os.path.splitext(os.path.basename(path))[0]
+    return f"action {action}" if action in EXCLUDED_ACTIONS else None

@@ -1,0 +1,91 @@
+"""Gives the strategy a lane or a worker process for each host and task."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+from typing import Any
+
+from ansible.plugins import strategy as strategy_plugins
+from ansible.utils.display import Display
+
+from . import isolation
+from .baton import Baton
+from .choice import Choice
+from .lane import Lane
+from .news import LONGEST_FREE_WAIT_S, LONGEST_WAIT_S, News, StrategyTime, watch
+
+display = Display()
+
+
+class Factory:
+    """Takes the place of ``WorkerProcess`` in the strategies."""
+
+    def __init__(self, stock_worker: Any, enabled: bool) -> None:
+        self._stock_worker = stock_worker
+        self._enabled = enabled
+        self._names = tuple(inspect.signature(stock_worker.__init__).parameters)[1:]
+        self._strategy: Any = None
+        self._baton = Baton()
+        self._news = News()
+        self._choice = Choice()
+
+    def install(self) -> None:
+        """Put strategies' waits and the division of lanes in place."""
+        self._note_strategies()
+        for name, longest_s in (("", LONGEST_WAIT_S), (".free", LONGEST_FREE_WAIT_S)):
+            module: Any = importlib.import_module(f"ansible.plugins.strategy{name}")
+            module.time = StrategyTime(functools.partial(self._wait, longest_s))
+        if self._enabled:
+            isolation.install()
+
+    def _note_strategies(self) -> None:
+        stock_queue_task = strategy_plugins.StrategyBase._queue_task
+
+        @functools.wraps(stock_queue_task)
+        def queue_task(strategy: Any, *args: Any, **kwargs: Any) -> Any:
+            self._strategy = strategy
+            watch(strategy, self._news)
+            return stock_queue_task(strategy, *args, **kwargs)
+
+        strategy_plugins.StrategyBase._queue_task = queue_task
+
+    def make(self, *args: Any, **kwargs: Any) -> Any:
+        """Return a worker for a host and a task."""
+        fields = dict(zip(self._names, args, strict=False)) | kwargs
+        strategy, task = self._strategy, fields["task"]
+        if not self._enabled or strategy is None:
+            return self._stock_worker(*args, **kwargs)
+        alone = _is_alone(strategy, task)
+        reason = self._choice.reason_to_fork(strategy, task, fields["task_vars"], alone)
+        if reason is not None:
+            display.debug(f"slipstream: a worker process for {task.action}: {reason}")
+            return self._stock_worker(*args, **kwargs)
+        if self._baton.abandoned:
+            self._baton = Baton()
+        held_long = functools.partial(self._choice.note_slow, task)
+        return Lane(strategy, fields, None if alone else self._baton, self._news, held_long)
+
+    def _wait(self, longest_s: float) -> bool:
+        """Wait until the strategy has something to look at; False if nothing is under way."""
+        strategy = self._strategy
+        if strategy is None or self._baton.abandoned:
+            return False
+        alive = [worker for worker in strategy._workers if worker is not None and worker.is_alive()]
+        if strategy._results:
+            return True
+        if not alive and not strategy._pending_results:
+            return False
+        sentinels = [worker.sentinel for worker in alive if not isinstance(worker, Lane)]
+        with self._baton.lent():
+            self._news.wait(sentinels, longest_s)
+        return True
+
+
+def _is_alone(strategy: Any, task: Any) -> bool:
+    """Tell whether nothing else can run beside this task: the main thread may run it."""
+    if len(strategy._hosts_cache) == 1:
+        return True
+    # Linear starts one host and waits for it; free ignores the wish.
+    return task.run_once is True and strategy.ALLOW_BASE_THROTTLING

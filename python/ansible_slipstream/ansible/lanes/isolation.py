@@ -1,0 +1,162 @@
+"""Keeps apart what worker processes kept apart: display, stray output, sessions, questions to the controller."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import io
+import os
+import signal
+import subprocess
+import sys
+from typing import Any
+
+from ansible import constants
+from ansible.executor import task_executor
+from ansible.plugins.connection import local as stock_local
+from ansible.plugins.connection import ssh as stock_ssh
+from ansible.utils.display import Display
+
+from ..versions import CORE, HAS_PROFILES
+from . import baton
+from .news import LaneTime
+
+# Workers have a session of their own, and what they print by themselves becomes a warning, from here on.
+WORKERS_ARE_DETACHED = HAS_PROFILES
+# Workers ask the controller to add hosts and groups.
+WORKERS_ASK = CORE >= (2, 21)
+
+
+@functools.cache
+def install() -> None:
+    """Put the divisions in place; they do nothing outside of lanes."""
+    _divide_display()
+    _yield_in_sleeps()
+    if WORKERS_ASK:
+        _answer_directly()
+    if WORKERS_ARE_DETACHED:
+        for module in (stock_ssh, stock_local):
+            module.subprocess = _Sessions()
+        for name in ("stdout", "stderr"):
+            setattr(sys, name, _Divided(getattr(sys, name), name))
+
+
+def _lane() -> Any:
+    """Return the lane whose code this thread is in; what it delivers to the controller is not its code."""
+    lane: Any = baton.current()
+    return None if lane is None or lane.delivering else lane
+
+
+def _divide_display() -> None:
+    """What a lane displays goes through its queue, as a worker's does."""
+
+    def get(self: Any) -> Any:
+        lane = _lane()
+        return lane.queue if lane is not None else self.__dict__.get("_final_q")
+
+    def put(self: Any, value: Any) -> None:
+        self.__dict__["_final_q"] = value
+
+    stock_set_queue = Display.set_queue
+
+    @functools.wraps(stock_set_queue)
+    def set_queue(self: Any, final_queue: Any) -> None:
+        if _lane() is None:
+            stock_set_queue(self, final_queue)
+
+    Display._final_q = property(get, put)
+    Display.set_queue = set_queue
+
+
+def _yield_in_sleeps() -> None:
+    """Retries, pauses and asynchronous jobs sleep: other lanes run meanwhile."""
+    lane_time = LaneTime()
+    task_executor.time = lane_time
+    stock_ssh.time = lane_time
+
+
+def _answer_directly() -> None:
+    """A lane is in the process that it would ask, and has the baton: it may do it itself."""
+    inventory_rpc = importlib.import_module("ansible._internal._worker._inventory_rpc").InventoryRPC
+    stock_get_client = inventory_rpc.get_client
+
+    class Direct:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(inventory_rpc, name).__wrapped__
+
+    inventory_rpc.get_client = staticmethod(lambda: stock_get_client() if _lane() is None else Direct())
+
+
+class _Divided:
+    """A standard stream: a lane's own text, the terminal for everybody else."""
+
+    def __init__(self, stream: Any, name: str) -> None:
+        self._stream = stream
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        lane = _lane()
+        return getattr(self._stream if lane is None else lane.stray[self._name], attribute)
+
+
+def stray_output() -> dict[str, io.StringIO]:
+    """Return where a lane's own prints go."""
+    return {"stdout": io.StringIO(), "stderr": io.StringIO()}
+
+
+class _Sessions:
+    """Stands for the module ``subprocess`` in a connection plugin: commands have no terminal to ask on."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(subprocess, name)
+
+    @staticmethod
+    def Popen(*args: Any, **kwargs: Any) -> Any:
+        """Start a command as a worker would have, away from the playbook's session."""
+        lane = _lane()
+        if lane is None:
+            return subprocess.Popen(*args, **kwargs)
+        process = subprocess.Popen(*args, **{**_session(lane.task_vars), **kwargs})
+        lane.children.append(process)
+        return process
+
+
+def _session(task_vars: dict[str, Any]) -> dict[str, Any]:
+    try:
+        isolated = constants.config.get_config_value("WORKER_SESSION_ISOLATION", variables=task_vars)
+    except Exception:
+        # No such choice in this version: always.
+        isolated = True
+    return {"start_new_session": True} if isolated else {"process_group": 0}
+
+
+def end_children_on_signals(lanes: Any) -> None:
+    """End the lanes' commands where stock's handler ends the workers. In the main thread only."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        stock_handler = signal.getsignal(number)
+        if not callable(stock_handler) or isinstance(stock_handler, _Ending):
+            continue
+        if stock_handler is not signal.default_int_handler:
+            signal.signal(number, _Ending(stock_handler, lanes))
+
+
+class _Ending:
+    """A signal handler before stock's."""
+
+    def __init__(self, stock_handler: Any, lanes: Any) -> None:
+        self._stock_handler = stock_handler
+        self._lanes = lanes
+
+    def __call__(self, number: int, frame: Any) -> None:
+        for lane in list(self._lanes):
+            lane.end_children(number)
+        self._stock_handler(number, frame)
+
+
+def end_group(process: subprocess.Popen[bytes], number: int) -> None:
+    """Send a signal to a command and what it has started."""
+    if process.poll() is None:
+        try:
+            os.killpg(process.pid, number)
+        except ProcessLookupError:
+            return

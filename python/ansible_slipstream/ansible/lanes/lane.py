@@ -1,0 +1,222 @@
+"""A worker without a process: stock's own worker code on a task of its own, in this process."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import copy
+import functools
+import os
+import pickle
+import traceback
+import weakref
+from typing import Any
+
+from ansible.executor.process import worker as stock_module
+from ansible.executor.task_queue_manager import FinalQueue
+from ansible.plugins import strategy as strategy_plugins
+from ansible.utils.display import Display
+
+from ..versions import CORE, HAS_PROFILES
+from . import baton, isolation
+from .news import News
+
+display = Display()
+
+LIVE: weakref.WeakSet[Lane] = weakref.WeakSet()
+
+
+class Lane:
+    """What the strategy takes for a worker process. ``shared_baton`` is None for a lane of the main thread."""
+
+    # No process of its own that stock could signal.
+    pid = None
+
+    def __init__(
+        self,
+        strategy: Any,
+        fields: dict[str, Any],
+        shared_baton: baton.Baton | None,
+        news: News,
+        held_long: Any,
+    ) -> None:
+        self.exitcode = 0
+        self.baton = shared_baton
+        self.delivering = False
+        self.children: list[Any] = []
+        self.stray = isolation.stray_output()
+        self.held_long = held_long
+        self._news = news
+        self._alive = True
+        # Whether a result was sent.
+        self.answered = False
+        self.queue = _Queue.of(self, strategy)
+        self.task_vars = _own_variables(fields["task_vars"])
+        self._set_up(fields)
+
+    def _set_up(self, fields: dict[str, Any]) -> None:
+        """Set what stock's worker code reads, with copies of all that it writes to."""
+        for name, value in fields.items():
+            setattr(self, f"_{name}", value)
+        self.worker_id = fields["worker_id"]
+        self._final_q = self.queue
+        self._task_vars = self.task_vars
+        # Finalized in place, for one host.
+        stock_task = fields["task"]
+        self._task = stock_task.copy(exclude_parent=True, exclude_tasks=True)
+        self._task._parent = stock_task._parent
+        # The worker empties its host before it sends it.
+        self._host = _shallow(fields["host"])
+        # Temporary files belong to the worker that made them.
+        self._loader = _shallow(fields["loader"])
+        self._loader._tempfiles = set()
+        if not HAS_PROFILES:
+            self._new_stdin = _no_input()
+
+    def is_alive(self) -> bool:
+        """Tell whether the task still runs; one that stands still for good does not."""
+        return self._alive and not (self.baton is not None and self.baton.abandoned)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def join(self, timeout: float | None = None) -> None:
+        """Nothing to reap."""
+
+    def terminate(self) -> None:
+        """End what the task has started here; its thread stands still from its next wait on."""
+        self.end_children(15)
+
+    def start(self) -> None:
+        """Run the task, in the main thread to its end, else until it waits for the first time."""
+        LIVE.add(self)
+        if isolation.WORKERS_ARE_DETACHED:
+            isolation.end_children_on_signals(LIVE)
+        inherited = contextvars.copy_context()
+
+        def run() -> None:
+            inherited.run(self._run)
+
+        if self.baton is None:
+            run()
+        else:
+            self.baton.start(run)
+
+    def end_children(self, number: int) -> None:
+        """End the commands that the task runs in sessions of their own."""
+        for process in self.children:
+            isolation.end_group(process, number)
+
+    def _run(self) -> None:
+        try:
+            with baton.running(self), _task_context(self):
+                stock_module.WorkerProcess._run(self)
+        except BaseException as error:
+            if self.baton is None and isinstance(error, KeyboardInterrupt):
+                # Meant for the playbook, whose thread this is.
+                raise
+            self._hard_exit(traceback.format_exc())
+        finally:
+            if self.baton is not None:
+                self.baton.check(self)
+            stock_module.current_worker = None
+            self._loader.cleanup_all_tmp_files()
+            if not self.answered:
+                # As a worker that has died: stock ends the play with words of its own.
+                self.exitcode = 1
+            self._alive = False
+            LIVE.discard(self)
+            self._news.tell()
+
+    def _hard_exit(self, why: str) -> None:
+        """Say what has broken the worker, as loudly as stock's does."""
+        (display.error if HAS_PROFILES else display.debug)(why)
+        self.exitcode = 1
+
+    def _clean_up(self) -> None:
+        """Called by stock's worker up to 2.18 when a task has failed badly; done after every task here."""
+
+
+class _Queue(FinalQueue):  # type: ignore[misc]
+    """A worker's queue without a pipe: what is sent is with the strategy when the call returns."""
+
+    @classmethod
+    def of(cls, lane: Lane, strategy: Any) -> _Queue:
+        """Make a lane's queue; stock's constructor would open a pipe."""
+        made = cls.__new__(cls)
+        made._lane = weakref.ref(lane)
+        made._strategy = strategy
+        return made
+
+    def send_task_result(self, *args: Any, **kwargs: Any) -> None:
+        """Send the task's result, in this version's shape."""
+        super().send_task_result(*args, **kwargs)
+        self._lane().answered = True
+
+    def put(self, item: Any) -> None:
+        """Copy an item as the pipe would, and let stock's results loop take it."""
+        lane = self._lane()
+        item = pickle.loads(pickle.dumps(item))
+        lane.delivering = True
+        try:
+            # As in stock's results thread, which knows nothing of the task that the worker was in.
+            outside = contextvars.Context()
+            outside.run(strategy_plugins.results_thread_main, _Delivery(self._strategy, item))
+        finally:
+            lane.delivering = False
+
+
+class _Delivery:
+    """Stands for the strategy in stock's results loop: one item, then the end."""
+
+    def __init__(self, strategy: Any, item: Any) -> None:
+        self._strategy = strategy
+        self._items = [item]
+        self._final_q = self
+
+    def get(self) -> Any:
+        """Return the item; the loop ends at what a closed pipe raises."""
+        if not self._items:
+            raise EOFError
+        return self._items.pop()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._strategy, name)
+
+
+def _task_context(lane: Lane) -> contextlib.AbstractContextManager[Any]:
+    """Return what stock's worker wraps its work in."""
+    if not HAS_PROFILES:
+        return contextlib.nullcontext()
+    from ansible._internal import _task
+
+    if CORE < (2, 21):
+        return _task.TaskContext(lane._task)  # type: ignore[no-any-return]
+    return _task.TaskContext.create(  # type: ignore[no-any-return]
+        task=lane._task, task_vars=lane.task_vars, host_name=lane._host.name
+    )
+
+
+def _own_variables(task_vars: dict[str, Any]) -> dict[str, Any]:
+    """Copy what the executor writes to: the top, and the facts that interpreter discovery adds to."""
+    own = dict(task_vars)
+    if isinstance(facts := own.get("ansible_facts"), dict):
+        own["ansible_facts"] = copy.copy(facts)
+    if isinstance(delegated := own.get("ansible_delegated_vars"), dict):
+        own["ansible_delegated_vars"] = {name: copy.copy(variables) for name, variables in delegated.items()}
+        for variables in own["ansible_delegated_vars"].values():
+            if isinstance(variables, dict) and isinstance(variables.get("ansible_facts"), dict):
+                variables["ansible_facts"] = copy.copy(variables["ansible_facts"])
+    return own
+
+
+def _shallow(original: Any) -> Any:
+    """Copy an object without the hooks that it has for pickling."""
+    made = object.__new__(type(original))
+    made.__dict__.update(original.__dict__)
+    return made
+
+
+@functools.cache
+def _no_input() -> Any:
+    return open(os.devnull)

@@ -1,0 +1,68 @@
+"""The places of ansible-core that we hook, and how they looked in the versions that we tested."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from ansible.executor import module_common
+from ansible.plugins import action as action_plugins
+from ansible.plugins import become as become_plugins
+from ansible.plugins import strategy as strategy_plugins
+from ansible.plugins.connection import ssh
+from ansible.plugins.loader import connection_loader
+
+from .versions import CORE, HAS_PROFILES, TESTED, VERSION
+
+# Owner, name, and the parameters that have to be there.
+SEAMS: tuple[tuple[Any, str, tuple[str, ...]], ...] = (
+    (action_plugins, "discover_interpreter", ("action", "interpreter_name", "discovery_mode", "task_vars")),
+    (action_plugins, "modify_module", ("module_name", "module_path", "module_args", "templar", "task_vars")),
+    (action_plugins.ActionBase, "_configure_module", ("self", "module_name", "module_args", "task_vars")),
+    (action_plugins.ActionBase, "_execute_module", ("self", "module_name", "module_args", "wrap_async")),
+    (action_plugins.ActionBase, "_is_pipelining_enabled", ("self", "module_style", "wrap_async")),
+    (action_plugins.ActionBase, "_compute_environment_string", ("self", "raw_environment_out")),
+    (become_plugins.BecomeBase, "check_password_prompt", ("self", "b_output")),
+    (become_plugins.BecomeBase, "check_success", ("self", "b_output")),
+    (become_plugins.BecomeBase, "check_incorrect_password", ("self", "b_output")),
+    (become_plugins.BecomeBase, "check_missing_password", ("self", "b_output")),
+    (connection_loader, "get_with_context", ("name", "args", "kwargs")),
+    (module_common, "recursive_finder", ("name", "module_fqn", "module_data", "zf", "date_time")),
+    (module_common, "_add_module_to_zip", ("zf", "date_time")),
+    (module_common, "_extract_interpreter", ("b_module_data",)),
+    (module_common, "_get_ansible_module_fqn", ("module_path",)),
+    (module_common, "_get_shebang", ("interpreter", "task_vars", "templar", "args", "remote_is_local")),
+    (module_common, "_is_binary", ("b_module_data",)),
+    (ssh.Connection, "_bare_run", ("self", "cmd", "in_data", "sudoable", "checkrc")),
+    (ssh.Connection, "_build_command", ("self", "binary", "subsystem", "other_args")),
+    (ssh.Connection, "_file_transport_command", ("self", "in_path", "out_path", "sftp_action")),
+    (ssh.Connection, "exec_command", ("self", "cmd", "in_data", "sudoable")),
+    (ssh.Connection, "reset", ("self",)),
+)
+NAMES: tuple[tuple[Any, str], ...] = (
+    (module_common, "NEW_STYLE_PYTHON_MODULE_RE"),
+    (module_common, "REPLACER"),
+    (module_common, "_MODULE_UTILS_PATH"),
+    (strategy_plugins, "WorkerProcess"),
+)
+
+
+def moved() -> list[str]:
+    """Return what is not as in the tested versions; empty if everything is."""
+    if TESTED[0] > CORE:
+        return [f"version {VERSION} is older than {'.'.join(map(str, TESTED[0]))}"]
+    wrong = [f"{name} has changed" for owner, name, wanted in SEAMS if not _has_parameters(owner, name, wanted)]
+    wrong += [f"{name} is gone" for owner, name in NAMES if not hasattr(owner, name)]
+    if HAS_PROFILES and not hasattr(module_common, "_BuiltModule"):
+        wrong.append("_BuiltModule is gone")
+    if not HAS_PROFILES and not hasattr(module_common, "ACTIVE_ANSIBALLZ_TEMPLATE"):
+        wrong.append("AnsiballZ's template is gone")
+    return wrong
+
+
+def _has_parameters(owner: Any, name: str, wanted: tuple[str, ...]) -> bool:
+    try:
+        found = inspect.signature(getattr(owner, name), follow_wrapped=True).parameters
+    except (AttributeError, TypeError, ValueError):
+        return False
+    return all(parameter in found for parameter in wanted)

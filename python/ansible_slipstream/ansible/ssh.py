@@ -1,0 +1,268 @@
+"""The ssh connection: stock's options, argument vector, retries and error texts over our link."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import shlex
+import stat
+import tempfile
+from typing import Any
+
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
+from ansible.module_utils.common.text.converters import to_native, to_text
+from ansible.plugins.connection import ssh as stock_ssh
+
+from ..client import AgentStart, Link, Result
+from ..errors import DaemonError, LinkLost, NoAgent, RequestFailed, Unreachable
+from . import runtime
+from .accelerated import Accelerated, Lost, text_environment, without_first_stage
+from .lanes import baton
+from .ticket import NotStarted, Ticket
+
+display = stock_ssh.display
+
+# What in the environment makes another link: what ssh itself and its helpers read, and what stock
+# Debian and Fedora configurations send on to the target (SendEnv LANG LC_*).
+LINK_VARIABLES = ("HOME", "USER", "LOGNAME", "PATH", "DISPLAY", "LANG", "LANGUAGE", "XMODIFIERS", "TERM")
+LINK_PREFIXES = ("SSH_", "LC_", "KRB5")
+
+# What sshpass returns for a wrong password; stock's error handling knows it.
+SSHPASS_DENIED = 5
+SSH_FAILED = 255
+# What the daemon returns when it can't execute ssh.
+NOT_EXECUTED = 127
+
+
+class SshConnection(Accelerated):
+    """Mixed into stock's ssh connection class."""
+
+    host: str
+    user: str
+    _flags: dict[str, bool]
+
+    def get_option(self, option: str, hostvars: Any = None) -> Any:
+        value = super().get_option(option, hostvars)  # type: ignore[misc]
+        return self.slipstream_stock_option(value, option)
+
+    def _bare_run(
+        self, cmd: list[bytes], in_data: bytes | None, sudoable: bool = True, checkrc: bool = True
+    ) -> tuple[int, bytes, bytes]:
+        """Run a ticket on an agent, everything else as the literal command, over one link.
+
+        Stock's `exec_command` and `_run` around this keep their retries and their error texts.
+        """
+        helper, ssh = _split_sshpass(cmd, to_text(self.get_option("ssh_executable")).encode())
+        try:
+            link = self._link(self._master_arguments(ssh))
+            if isinstance(in_data, Ticket):
+                self._close_sshpass_pipe()
+                display.vvv(f"SSH: EXEC {_shown(cmd)}", host=self.host)
+                timeout_s = 2 + float(self.get_option("timeout"))
+                result = self.slipstream_run(link, to_text(cmd[-1]), in_data, self.host, timeout_s)
+                return result.rc, result.stdout, result.stderr
+            discovered = self._discover(link, to_text(cmd[-1]))
+            if discovered is not None:
+                self._close_sshpass_pipe()
+                display.vvv(f"SSH: EXEC {_shown(cmd)}", host=self.host)
+                return discovered.rc, discovered.stdout, discovered.stderr
+            control_path = runtime.client().open_link(link)
+        except Unreachable as error:
+            if error.rc == NOT_EXECUTED and isinstance(in_data, Ticket):
+                raise NotStarted("ssh can't be executed") from error
+            if error.rc == NOT_EXECUTED:
+                # Stock fails in the same way, before it sends anything, and has the words for it.
+                return self._stock_bare_run(cmd, in_data, sudoable, checkrc)
+            self._close_sshpass_pipe()
+            return self._no_link(helper, in_data, checkrc, error)
+        except DaemonError as error:
+            runtime.drop_client()
+            if isinstance(in_data, Ticket):
+                raise NotStarted(str(error)) from error
+            display.vv(f"slipstream: {error}; stock ssh takes over", host=self.host)
+            return self._stock_bare_run(cmd, in_data, sudoable, checkrc)
+        over_link = [b"-o", b"ControlMaster=no", b"-o", b'ControlPath="%s"' % control_path.encode()]
+        return self._stock_bare_run([*helper, ssh[0], *over_link, *ssh[1:]], in_data, sudoable, checkrc)
+
+    def _discover(self, link: Link, line: str) -> Result | None:
+        """Run interpreter discovery's question and start the agent that it leads to; None for anything else."""
+        discovery, self.slipstream_discovery = self.slipstream_discovery, None
+        if discovery is None or not discovery.asks(line) or self.slipstream_objection():
+            return None
+        result = runtime.client().discover(link, AgentStart(discovery.key, discovery.line(line), False))
+        if result is None or b"ENDFOUND" not in result.stdout:
+            # It is stock's to ask, and to complain.
+            return None
+        start_line = discovery.start_line(line, to_text(result.stdout))
+        self.slipstream_discovered = None if start_line is None else (discovery.key, start_line)
+        return dataclasses.replace(result, rc=0)
+
+    def _stock_bare_run(
+        self, cmd: list[bytes], in_data: bytes | None, sudoable: bool, checkrc: bool
+    ) -> tuple[int, bytes, bytes]:
+        bare_run = super()._bare_run  # type: ignore[misc]
+        with baton.waiting():
+            return bare_run(cmd, in_data, sudoable=sudoable, checkrc=checkrc)  # type: ignore[no-any-return]
+
+    def _master_arguments(self, ssh: list[bytes]) -> list[bytes]:
+        """Return the arguments of ssh's master for a command; sftp and scp have other ones than ssh."""
+        if ssh[0] != to_text(self.get_option("ssh_executable")).encode():
+            return self._ssh_vector()
+        # Destination and command come last, perhaps with the wish for a terminal before them.
+        return ssh[:-3] if ssh[-3] == b"-tt" else ssh[:-2]
+
+    def _link(self, arguments: list[bytes]) -> Link:
+        """Return the link that a command with these arguments uses."""
+        secret = self.get_option("password") or self._play_context.password
+        return Link(
+            transport="ssh",
+            host=to_text(self.host),
+            argv=[to_text(argument) for argument in arguments],
+            env=text_environment(),
+            identity_env=_link_environment(),
+            cwd=os.getcwd(),
+            umask=0o077,
+            linger=runtime.settings().linger_s,
+            prompt=self._password_prompt() if secret else None,
+            ask_once=self._uses_sshpass(),
+            secret=to_text(secret).encode() if secret else b"",
+        )
+
+    def _ssh_vector(self) -> list[bytes]:
+        """Return ssh's arguments as stock builds them, without what sshpass needs."""
+        command = self._build_command(self.get_option("ssh_executable"), "ssh")  # type: ignore[attr-defined]
+        _, ssh = _split_sshpass(command, to_text(self.get_option("ssh_executable")).encode())
+        return ssh
+
+    def _password_prompt(self) -> str:
+        """Return what ssh's question must contain, as stock's helpers have it."""
+        with contextlib.suppress(KeyError):
+            if prompt := self.get_option("sshpass_prompt"):
+                return str(prompt)
+        with contextlib.suppress(KeyError):
+            if self.get_option("pkcs11_provider"):
+                return "Enter PIN for "
+        return "assword"
+
+    def _uses_sshpass(self) -> bool:
+        """Tell whether stock would hand the password over by sshpass, which gives up at a second question."""
+        try:
+            return bool(self.get_option("password_mechanism") == "sshpass")
+        except KeyError:
+            # Up to 2.18 there is nothing else.
+            return True
+
+    def _close_sshpass_pipe(self) -> None:
+        """Close what stock up to 2.20 opens while it builds a command that sshpass would run."""
+        for descriptor in getattr(self, "sshpass_pipe", None) or ():
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+        self.sshpass_pipe = None
+
+    def _no_link(
+        self, helper: list[bytes], in_data: bytes | None, checkrc: bool, error: Unreachable
+    ) -> tuple[int, bytes, bytes]:
+        """Say that there is no link as stock says that ssh failed."""
+        secret = self.get_option("password") or self._play_context.password
+        unknown_key = b"Host key verification failed" in error.stderr
+        if secret and unknown_key and self.get_option("host_key_checking"):
+            raise AnsibleError(
+                "Using a SSH password instead of a key is not possible because Host Key checking is enabled "
+                "and sshpass does not support this.  Please add this host's fingerprint to your known_hosts "
+                "file to manage this host."
+                if helper and not hasattr(stock_ssh, "SSH_ASKPASS_DEFAULT_PROMPT")
+                else "Using a SSH password instead of a key is not possible because Host Key checking is enabled. "
+                "Please add this host's fingerprint to your known_hosts file to manage this host."
+            )
+        if secret and self._uses_sshpass() and (error.denied or b"Permission denied" in error.stderr):
+            return SSHPASS_DENIED, b"", error.stderr
+        if in_data and checkrc:
+            raise AnsibleConnectionFailure(
+                f'Data could not be sent to remote host "{self.host}". Make sure this host can be reached '
+                f"over ssh: {to_native(error.stderr)}"
+            )
+        return SSH_FAILED, b"", error.stderr
+
+    def _file_transport_command(self, in_path: str, out_path: str, sftp_action: str) -> tuple[int, bytes, bytes]:
+        """Move a file through an agent of the login account, or as stock does where there is none."""
+        try:
+            (in_path + out_path).encode()
+            link = self._link(self._ssh_vector())
+            self._close_sshpass_pipe()
+            if sftp_action == "put":
+                self._put(link, in_path, out_path)
+            else:
+                self._fetch(link, in_path, out_path)
+            return 0, b"", b""
+        except LinkLost as lost:
+            runtime.drop_client()
+            raise Lost(f"{lost}: {in_path} to {out_path} on {self.host}") from lost
+        except RequestFailed as failed:
+            raise AnsibleError(f"failed to transfer file to {in_path} {out_path}:\n\n{failed}\n") from failed
+        except (NoAgent, Unreachable, UnicodeEncodeError):
+            pass
+        except DaemonError:
+            runtime.drop_client()
+        transport = super()._file_transport_command  # type: ignore[misc]
+        return transport(in_path, out_path, sftp_action)  # type: ignore[no-any-return]
+
+    @staticmethod
+    def _put(link: Link, in_path: str, out_path: str) -> None:
+        with open(in_path, "rb") as source:
+            mode = stat.S_IMODE(os.fstat(source.fileno()).st_mode) & 0o777
+            runtime.client().put(link, out_path, mode, runtime.RUN.id, source.fileno())
+
+    @staticmethod
+    def _fetch(link: Link, in_path: str, out_path: str) -> None:
+        """Write beside the destination and rename: a transfer that breaks leaves nothing behind."""
+        folder = os.path.dirname(os.path.abspath(out_path))
+        descriptor, part = tempfile.mkstemp(dir=folder, prefix=".slipstream-")
+        try:
+            try:
+                mode = runtime.client().fetch(link, in_path, runtime.RUN.id, descriptor)
+            finally:
+                os.close(descriptor)
+            # sftp makes what it fetches writable for its owner, and honours the umask.
+            os.umask(umask := os.umask(0))
+            with contextlib.suppress(FileNotFoundError):
+                mode, umask = stat.S_IMODE(os.stat(out_path).st_mode), 0
+            os.chmod(part, (mode & 0o777 | stat.S_IWUSR) & ~umask)
+            os.rename(part, os.path.realpath(out_path))
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(part)
+            raise
+
+    def reset(self) -> None:
+        """End our link with its agents, then what stock may have opened."""
+        self.host = self.get_option("host") or self._play_context.remote_addr
+        try:
+            runtime.client().reset(self._link(self._ssh_vector()))
+        except DaemonError:
+            runtime.drop_client()
+        finally:
+            self._close_sshpass_pipe()
+        super().reset()  # type: ignore[misc]
+
+
+def _split_sshpass(cmd: list[bytes], executable: bytes) -> tuple[list[bytes], list[bytes]]:
+    """Return sshpass with its arguments, and the command that it would run."""
+    if cmd and cmd[0] == b"sshpass":
+        # -d with the descriptor in the same word, then perhaps -P with the prompt behind it.
+        at = 4 if cmd[2] == b"-P" else 2
+        return list(cmd[:at]), list(cmd[at:])
+    return [], list(cmd)
+
+
+def _link_environment() -> dict[str, str]:
+    environment = text_environment()
+    return {
+        name: value for name, value in environment.items() if name in LINK_VARIABLES or name.startswith(LINK_PREFIXES)
+    }
+
+
+def _shown(cmd: list[bytes]) -> str:
+    """Return the command as stock shows it: without the agent's first stage."""
+    words = [to_text(word) for word in cmd]
+    return " ".join(shlex.quote(word) for word in [*words[:-1], without_first_stage(words[-1])])

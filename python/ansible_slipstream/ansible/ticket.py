@@ -1,0 +1,280 @@
+"""Tickets: a module call in a few hundred bytes, in the place of AnsiballZ's payload.
+
+Stock's `_execute_module`, `_configure_module` and `_parse_returned_data` stay as they are. The name
+`modify_module` that they look up is ours: for a plain new-style Python module it returns a ticket,
+which stock hands to our connection's `exec_command` like any other payload.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+from ansible import constants
+from ansible.errors import AnsibleAuthenticationFailure, AnsibleError
+from ansible.executor import module_common
+from ansible.module_utils.common.text.converters import to_native
+from ansible.plugins import action as action_plugins
+
+from ..client import Json
+from ..errors import DaemonError
+from . import runtime
+from .closures import ClosureSource
+from .legacy import traceback_lines
+from .versions import HAS_PROFILES
+from .world import ALWAYS
+
+# If a ticket ever reached a target as a program, it would say so.
+TICKET_TEXT = b"""print('{"failed": true, "msg": "a slipstream ticket was run as a module: please report it"}')\n"""
+
+# These matter when the interpreter starts: they stay on the start line, so they make another agent.
+START_VARIABLES = ("PYTHON", "LD_", "LC_", "LANG", "DYLD_", "MALLOC_", "GLIBC_", "OPENSSL_", "HOME")
+
+# Modules that another running process of the account, or its working directory, would stand in the way of.
+EVICTING = frozenset({"user", "group", "mount", "filesystem", "lvol", "parted"})
+
+class Ticket(bytes):
+    """A module call. Travels by reference; being of this class is what no data can forge."""
+
+    job: Json
+    params: bytes
+    closure: str
+    source: ClosureSource
+    evict: bool
+
+
+class NotStarted(AnsibleAuthenticationFailure):  # type: ignore[misc]
+    """No agent could be started and nothing ran: the module goes through stock Ansible.
+
+    Of this base because stock's ssh connection must not try again on its own.
+    """
+
+
+@dataclass
+class _Call:
+    action: Any = None
+    wrap_async: bool = False
+
+
+_calls = threading.local()
+_stock_modify = action_plugins.modify_module
+_stock_configure = action_plugins.ActionBase._configure_module
+_stock_execute = action_plugins.ActionBase._execute_module
+_execute_signature = inspect.signature(_stock_execute)
+
+
+def install() -> None:
+    """Put the hooks in place; a second time changes nothing."""
+    action_plugins.modify_module = modify_module
+    action_plugins.ActionBase._configure_module = _configure_module
+    action_plugins.ActionBase._execute_module = _execute_module
+
+
+def _current() -> _Call:
+    call = getattr(_calls, "current", None)
+    if call is None:
+        call = _calls.current = _Call()
+    return call
+
+
+def _configure_module(self: Any, *args: Any, **kwargs: Any) -> Any:
+    """Note whose module is being built; stock's lookup, redirects and discovery retry are untouched."""
+    call = _current()
+    before, call.action = call.action, self
+    try:
+        return _stock_configure(self, *args, **kwargs)
+    finally:
+        call.action = before
+
+
+def _execute_module(self: Any, *args: Any, **kwargs: Any) -> Any:
+    """Note whether the module is wrapped for async, and run through stock what no agent takes."""
+    call = _current()
+    before = call.wrap_async
+    call.wrap_async = bool(_execute_signature.bind(self, *args, **kwargs).arguments.get("wrap_async"))
+    try:
+        return _stock_execute(self, *args, **kwargs)
+    except NotStarted:
+        with self._connection.slipstream_off():
+            return _stock_execute(self, *args, **kwargs)
+    finally:
+        call.wrap_async = before
+        if getattr(self._connection, "slipstream_ticket", None) is not None:
+            self._connection.slipstream_ticket = None
+
+
+def modify_module(
+    module_name: str,
+    module_path: str,
+    module_args: Json,
+    templar: Any,
+    task_vars: Json | None = None,
+    **kwargs: Any,
+) -> Any:
+    """Return a ticket where one will do, stock's payload elsewhere, both in this version's type."""
+    call = _current()
+    task_vars = {} if task_vars is None else task_vars
+    with open(module_path, "rb") as module:
+        content = module.read()
+    reason = _reason_for_stock(call, content)
+    if reason is None:
+        try:
+            return _ticket_for(call.action, module_name, module_path, module_args, templar, task_vars, content, kwargs)
+        except DaemonError as error:
+            runtime.drop_client()
+            reason = f"no daemon: {type(error).__name__}"
+    if getattr(getattr(call.action, "_connection", None), "slipstream", False):
+        runtime.count_stock(reason)
+    return _stock_modify(
+        module_name=module_name,
+        module_path=module_path,
+        module_args=module_args,
+        templar=templar,
+        task_vars=task_vars,
+        **kwargs,
+    )
+
+
+def _reason_for_stock(call: _Call, content: bytes) -> str | None:
+    """Return why stock has to run this module, or None."""
+    action = call.action
+    if action is None or not getattr(action._connection, "slipstream", False):
+        return "connection"
+    reason: str | None = action._connection.slipstream_objection()
+    if reason is not None:
+        return reason
+    if call.wrap_async or action._task.async_val:
+        return "async"
+    if constants.DEFAULT_KEEP_REMOTE_FILES:
+        return "keep_remote_files"
+    if not action._is_pipelining_enabled("new", False):
+        return "tty or become plugin without pipelining"
+    if module_common._is_binary(content):
+        return "binary module"
+    if module_common.REPLACER in content or not module_common.NEW_STYLE_PYTHON_MODULE_RE.search(content):
+        return "not a new-style Python module"
+    if os.environ.get("_ANSIBLE_COVERAGE_CONFIG"):
+        return "coverage"
+    return None
+
+
+def _ticket_for(
+    action: Any,
+    name: str,
+    path: str,
+    args: Json,
+    templar: Any,
+    task_vars: Json,
+    content: bytes,
+    stock: Json,
+) -> Any:
+    if HAS_PROFILES and _has_extensions(task_vars):
+        runtime.count_stock("debugger or coverage extension")
+        return _stock_modify(
+            module_name=name, module_path=path, module_args=args, templar=templar, task_vars=task_vars, **stock
+        )
+    fqn = _fqn(name, path)
+    client = runtime.client()
+    source = ClosureSource(name, path, fqn, content, task_vars, runtime.RUN.id, runtime.settings().minify)
+    closure = source.get(client)
+    shebang = _shebang(content, task_vars, templar, stock)
+    ticket = Ticket(TICKET_TEXT)
+    ticket.params = _params(name, args, closure.meta["profile"])
+    ticket.closure = closure.digest
+    ticket.source = source
+    ticket.evict = name.rpartition(".")[2] in EVICTING
+    ticket.job = {
+        "name": name,
+        "fqn": fqn,
+        "profile": closure.meta["profile"],
+        "legacy": not HAS_PROFILES,
+        "zip": closure.meta["zip"],
+        "env": _environment(action, shebang),
+        "rlimit_nofile": _rlimit(task_vars, templar),
+        "preload": ALWAYS,
+    }
+    if not HAS_PROFILES:
+        ticket.job["frames"] = traceback_lines(bool(ticket.job["rlimit_nofile"]))
+    action._connection.slipstream_ticket = ticket
+    if HAS_PROFILES:
+        return module_common._BuiltModule(
+            b_module_data=ticket,
+            module_style="new",
+            shebang=shebang,
+            serialization_profile=closure.meta["profile"],
+        )
+    return ticket, "new", shebang
+
+
+def _has_extensions(task_vars: Json) -> bool:
+    from ansible._internal._ansiballz import _builder
+
+    return bool(_builder.ExtensionManager.create(task_vars=task_vars).extension_names)
+
+
+def _fqn(name: str, path: str) -> str:
+    try:
+        return str(module_common._get_ansible_module_fqn(path))
+    except ValueError:
+        # Modules of roles and playbooks have no name of their own.
+        return f"ansible.legacy.{name}" if HAS_PROFILES else f"ansible.modules.{name}"
+
+
+def _shebang(content: bytes, task_vars: Json, templar: Any, stock: Json) -> str:
+    """Return the interpreter line; raises InterpreterDiscoveryRequiredError, which stock waits for."""
+    interpreter, args = module_common._extract_interpreter(content)
+    shebang, _ = module_common._get_shebang(
+        interpreter or "/usr/bin/python",
+        task_vars,
+        templar,
+        args,
+        remote_is_local=stock.get("remote_is_local", False),
+    )
+    return str(shebang)
+
+
+def _params(name: str, args: Json, profile: str | None) -> bytes:
+    """Encode the arguments as this version's AnsiballZ does, with its error message."""
+    params = {"ANSIBLE_MODULE_ARGS": args}
+    if HAS_PROFILES:
+        from ansible.module_utils.common.json import Direction, get_module_encoder
+
+        try:
+            encoder = get_module_encoder(profile, Direction.CONTROLLER_TO_MODULE)
+            return json.dumps(params, cls=encoder).encode()
+        except TypeError as error:
+            raise AnsibleError(f"Failed to serialize arguments for the {name!r} module.") from error
+    from ansible.module_utils.common.json import AnsibleJSONEncoder
+
+    try:
+        return json.dumps(params, cls=AnsibleJSONEncoder, vault_to_text=True).encode()
+    except TypeError as error:
+        words = "Unable to pass options to module, they must be JSON serializable: "
+        raise AnsibleError(words + to_native(error)) from error
+
+
+def _environment(action: Any, shebang: str) -> dict[str, str]:
+    """Return the task's environment, empty where the start line has to carry it.
+
+    Raises:
+        DaemonError: it is not text that JSON can carry; stock has to run the module.
+    """
+    raw: Json = {}
+    action._compute_environment_string(raw)
+    environment = {str(name): str(value) for name, value in raw.items()}
+    try:
+        "".join([*environment, *environment.values()]).encode()
+    except UnicodeEncodeError as error:
+        raise DaemonError("the task's environment is not UTF-8") from error
+    searched = ("PATH" in environment and not shebang.startswith("#!/")) or "/env " in shebang
+    at_start = any(name.startswith(START_VARIABLES) for name in environment)
+    return {} if at_start or searched else environment
+
+
+def _rlimit(task_vars: Json, templar: Any) -> int:
+    limit = constants.config.get_config_value("PYTHON_MODULE_RLIMIT_NOFILE", variables=task_vars)
+    return limit if isinstance(limit, int) else int(templar.template(limit))

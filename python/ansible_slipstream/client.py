@@ -1,0 +1,375 @@
+"""Asking the daemon: typed requests over one blocking channel."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+from . import __version__, _native, daemon
+from .errors import (
+    AgentRefused,
+    ChannelClosed,
+    ChannelTimeout,
+    DaemonError,
+    LinkLost,
+    NoAgent,
+    RequestFailed,
+    Unreachable,
+)
+from .settings import Settings
+
+# A daemon of another version makes room at once; more attempts mean that two versions fight over one folder.
+GREETINGS = 3
+# A daemon answers a greeting at once; one that is stopped or stuck must not hold a playbook up.
+GREETING_DEADLINE_S = 20.0
+# Set on data that is standard error.
+STDERR_FLAG = 1
+
+Json = dict[str, Any]
+
+
+class Overseer(Protocol):
+    """Watches the start of an agent that a become plugin starts."""
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds to wait for more output; None once nothing more is expected."""
+
+    def output(self, stdout: bytes, stderr: bytes) -> tuple[str, bytes]:
+        """Take new output; return ``wait``, ``send`` or ``proceed``, and the secret to send."""
+
+    def timed_out(self) -> Exception:
+        """Return what to raise when the output did not come."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """Everything that makes up one link. ``argv`` ends before the destination."""
+
+    transport: str
+    host: str
+    argv: list[str]
+    env: dict[str, str]
+    cwd: str
+    umask: int
+    linger: float
+    prompt: str | None = None
+    ask_once: bool = False
+    secret: bytes = b""
+    # The part of ``env`` that makes another link when it differs.
+    identity_env: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class AgentStart:
+    """The command line that starts an agent, and what tells it from the link's other agents."""
+
+    key: str
+    line: str
+    become_started: bool
+    # The key under which interpreter discovery has just started this very agent.
+    discovered: str | None = None
+
+
+@dataclass(frozen=True)
+class Closure:
+    """A module's closure as the daemon keeps it."""
+
+    digest: str
+    meta: Json
+
+
+@dataclass(frozen=True)
+class ScanRequest:
+    """A module whose closure the daemon is to find; ``world`` is where utilities are."""
+
+    key: str
+    run: str
+    name: str
+    meta: Json
+    world: Json
+    content: bytes
+
+
+@dataclass(frozen=True)
+class ModuleRequest:
+    """One module call. ``job`` is for the agent; ``evict`` ends the link's other idle agents first."""
+
+    link: Link
+    agent: AgentStart
+    closure: str
+    job: Json
+    params: bytes
+    run: str
+    evict: bool = False
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a module or command left: return code, standard output, standard error."""
+
+    rc: int
+    stdout: bytes
+    stderr: bytes
+
+
+class Client:
+    """One channel to the daemon. It belongs to the process that made it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        start: bool = True,
+        waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        # Entered while a reply is awaited.
+        self._waiting = waiting
+        self._channel, self.salt, self.daemon_pid = _greet(settings, start)
+        # Set when a call was left before its reply (a signal, a task's time-out): the next reply would
+        # be taken for another request's.
+        self.broken = False
+
+    def close(self) -> None:
+        """Let go of the channel; the client is of no use afterwards."""
+        self.broken = True
+        del self._channel
+
+    def is_open(self) -> bool:
+        """Tell whether the daemon is still there; for use between requests."""
+        return not self.broken and self._channel.is_open()
+
+    def ask(self, op: str, body: bytes = b"", descriptor: int | None = None, **fields: Any) -> tuple[Json, bytes]:
+        """Send a request and return the reply and its body.
+
+        Raises:
+            RequestFailed, Unreachable, AgentRefused, LinkLost, NoAgent: as the daemon says.
+            ChannelClosed: the daemon has gone.
+        """
+        self._send(op, body, descriptor, **fields)
+        return self._reply()
+
+    def open_link(self, link: Link) -> str:
+        """Open a link, or join it, and return the path of ssh's control socket.
+
+        Raises:
+            Unreachable: with ssh's own words.
+        """
+        spec = asdict(link)
+        for name in ("secret", "identity_env"):
+            del spec[name]
+        reply, _ = self.ask("link", link.secret, key=self.link_key(link), **spec)
+        return str(reply["control_path"])
+
+    def link_key(self, link: Link) -> str:
+        """Return the link's identity: two links that differ in anything that matters differ here."""
+        parts = [link.transport, link.host, link.argv, link.cwd, link.umask, link.prompt]
+        return self._digest([*parts, link.linger, link.identity_env], link.secret)
+
+    def agent_key(self, line: str, secret: bytes) -> str:
+        """Return an agent's identity: only who knows the same secret gets the same agent."""
+        return self._digest(line, secret)
+
+    def find_closure(self, key: str, run: str) -> Closure | None:
+        """Return a cached closure, unless a file it was made of has changed since the run began."""
+        reply, _ = self.ask("closure_find", key=key, run=run)
+        return None if reply["op"] == "need_closure" else Closure(reply["digest"], reply["meta"])
+
+    def scan_closure(self, request: ScanRequest, collection: Callable[[str], Json]) -> Closure | None:
+        """Have the daemon find a closure; None if only stock Ansible can.
+
+        ``collection`` returns what the daemon has to know of a collection, by name.
+        """
+        fields = asdict(request)
+        content = fields.pop("content")
+        known: set[str] = set()
+        while True:
+            reply, _ = self.ask("closure_scan", content, **fields)
+            if reply["op"] == "closure":
+                return Closure(reply["digest"], reply["meta"])
+            if reply["op"] != "need_collections" or known.issuperset(reply["names"]):
+                return None
+            known.update(reply["names"])
+            fields["world"]["collections"].update({name: collection(name) for name in reply["names"]})
+
+    def store_closure(
+        self, key: str, run: str, closure: Closure, files: dict[str, bytes], stamps: list[Json]
+    ) -> None:
+        """Store a closure under what it was computed from."""
+        entries = [
+            {"path": path, "digest": hashlib.sha256(content).hexdigest(), "len": len(content)}
+            for path, content in files.items()
+        ]
+        info = {"digest": closure.digest, "files": entries, "meta": closure.meta, "stamps": stamps}
+        self.ask("closure_store", b"".join(files.values()), key=key, run=run, closure=info)
+
+    def run_module(self, request: ModuleRequest, overseer: Overseer, restore: Callable[[], None]) -> Result:
+        """Run one module on its target and return its result.
+
+        ``overseer`` watches the start of an agent that a become plugin starts; ``restore`` stores the
+        closure again if the daemon has dropped it.
+
+        Raises:
+            Unreachable: no link; nothing ran.
+            AgentRefused: no agent; nothing ran.
+            LinkLost: the link broke after sending; the module may have run.
+        """
+        key = self.link_key(request.link)
+        fields: Json = {
+            "link": key,
+            "agent": asdict(request.agent),
+            "closure": request.closure,
+            "job": request.job,
+            "run": request.run,
+            "evict": request.evict,
+        }
+        while True:
+            self._send("run", request.params, None, **fields)
+            reply, body, output = self._follow(overseer)
+            if reply["op"] == "need_link":
+                self.open_link(request.link)
+            elif reply["op"] == "need_closure":
+                restore()
+            else:
+                break
+        rest = _split(body, reply["out"])
+        return Result(reply["rc"], bytes(output[0]) + rest[0], bytes(output[1]) + rest[1])
+
+    def discover(self, link: Link, agent: AgentStart) -> Result | None:
+        """Run interpreter discovery, whose line ends as an agent, and return what it printed.
+
+        None if the link has an agent of the login account already: nothing was run.
+
+        Raises:
+            Unreachable: no link; nothing ran.
+        """
+        fields: Json = {"link": self.link_key(link), "agent": asdict(agent)}
+        try:
+            reply, body = self.ask("discover", **fields)
+            if reply["op"] == "need_link":
+                self.open_link(link)
+                reply, body = self.ask("discover", **fields)
+        except NoAgent:
+            return None
+        except AgentRefused as refused:
+            return Result(refused.rc, refused.stdout, refused.stderr)
+        if reply["op"] != "exit":
+            return None
+        return Result(reply["rc"], *_split(body, reply["out"]))
+
+    def _follow(self, overseer: Overseer) -> tuple[Json, bytes, tuple[bytearray, bytearray]]:
+        """Collect output and answer prompts until the run's reply."""
+        output = bytearray(), bytearray()
+        while True:
+            try:
+                control, body, flags = self._receive(overseer.timeout)
+            except ChannelTimeout:
+                self._abort()
+                raise overseer.timed_out() from None
+            except ChannelClosed as gone:
+                raise LinkLost("slipstreamd ended while the module was running") from gone
+            if control is None:
+                output[flags & STDERR_FLAG].extend(body)
+                continue
+            reply = _checked(json.loads(control), body)
+            if reply["op"] != "prompt":
+                return reply, body, output
+            self._oversee(overseer, body, reply["out"])
+
+    def _oversee(self, overseer: Overseer, body: bytes, out: int) -> None:
+        try:
+            action, secret = overseer.output(*_split(body, out))
+        except BaseException:
+            self._abort()
+            raise
+        self._send("answer", secret, None, action=action)
+
+    def _abort(self) -> None:
+        self._send("answer", b"", None, action="abort")
+        # More output may be on its way; the channel is of use again after the last reply.
+        while self._reply()[0]["op"] == "prompt":
+            pass
+
+    def put(self, link: Link, path: str, mode: int, run: str, descriptor: int) -> None:
+        """Send the file behind ``descriptor``; it appears at ``path`` whole or not at all."""
+        self.ask("put", b"", descriptor, link=self.link_key(link), path=path, mode=mode, run=run)
+
+    def fetch(self, link: Link, path: str, run: str, descriptor: int) -> int:
+        """Write a target's file into ``descriptor`` and return its permission bits."""
+        reply, _ = self.ask("fetch", b"", descriptor, link=self.link_key(link), path=path, run=run)
+        return int(reply["mode"])
+
+    def reset(self, link: Link) -> None:
+        """End a link and its agents."""
+        self.ask("reset", link=self.link_key(link))
+
+    def _digest(self, parts: object, secret: bytes) -> str:
+        text = json.dumps([self.salt, parts], sort_keys=True).encode() + b"\0" + secret
+        return hashlib.sha256(text).hexdigest()
+
+    def _send(self, op: str, body: bytes, descriptor: int | None, **fields: Any) -> None:
+        text = json.dumps({"op": op, **fields}).encode()
+        try:
+            self._channel.send(text, body, descriptor)
+        except BaseException:
+            self.broken = True
+            raise
+
+    def _receive(self, timeout: float | None) -> tuple[bytes | None, bytes, int]:
+        try:
+            with self._waiting():
+                return self._channel.receive(timeout)
+        except ChannelTimeout:
+            raise
+        except BaseException:
+            self.broken = True
+            raise
+
+    def _reply(self) -> tuple[Json, bytes]:
+        control, body, _ = self._receive(None)
+        return _checked(json.loads(control or b"{}"), body), body
+
+
+def _greet(settings: Settings, start: bool) -> tuple[_native.Channel, str, int]:
+    for _ in range(GREETINGS):
+        try:
+            channel = daemon.connect(settings, start)
+            channel.send(json.dumps({"op": "hello", "version": __version__}).encode(), b"", None)
+            control, _body, _flags = channel.receive(GREETING_DEADLINE_S)
+        except ChannelClosed:
+            # It was just ending, of old age or on request.
+            continue
+        reply = json.loads(control or b"{}")
+        if reply.get("op") == "welcome":
+            return channel, reply["salt"], reply["pid"]
+        if reply.get("op") != "retiring":
+            break
+    raise DaemonError(
+        f"the slipstreamd in {settings.state_dir} is of another version than this client ({__version__}) "
+        f"and does not make room; end it with `slipstream stop` of its own installation (process id in "
+        f"{os.path.join(settings.state_dir, 'daemon.log')})"
+    )
+
+
+def _checked(reply: Json, body: bytes) -> Json:
+    """Return the reply, or raise what it says."""
+    op = reply.get("op")
+    if op == "failed":
+        raise RequestFailed(reply["message"])
+    if op == "lost":
+        raise LinkLost(reply["message"])
+    if op == "no_agent":
+        raise NoAgent("no agent of the login account runs on that link")
+    if op == "unreachable":
+        raise Unreachable(reply["rc"], body, reply["denied"])
+    if op == "refused":
+        raise AgentRefused(reply["rc"], *_split(body, reply["out"]))
+    return reply
+
+
+def _split(body: bytes, out: int) -> tuple[bytes, bytes]:
+    return body[:out], body[out:]

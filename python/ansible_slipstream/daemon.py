@@ -1,0 +1,47 @@
+"""Finding and starting the daemon that belongs to this installation."""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+
+from . import _native
+from .settings import Settings
+
+PROGRAM = "slipstreamd"
+
+
+def start_command() -> list[str]:
+    """Return the command line that starts this wheel's daemon.
+
+    A wheel without the binary runs the extension's ``daemon_main`` in an interpreter of its own.
+    """
+    for folder in (sysconfig.get_path("scripts"), os.path.dirname(sys.executable)):
+        program = os.path.join(folder, PROGRAM)
+        if os.access(program, os.X_OK):
+            return [program]
+    helper = os.path.join(sysconfig.get_path("scripts"), "slipstream-askpass")
+    return [sys.executable, "-m", "ansible_slipstream.daemon", "--askpass", helper]
+
+
+def connect(settings: Settings, start: bool = True) -> _native.Channel:
+    """Open a channel to the daemon, starting it if asked to and there is none.
+
+    Raises:
+        DaemonNotRunning: nobody listens, and starting was not asked for.
+        DaemonNotStarted: with the daemon's own words.
+        UnsafeState: the state folder or its socket is not only ours.
+    """
+    if not start:
+        return _native.Channel.connect(settings.state_dir)
+    return _native.Channel.connect_or_start(settings.state_dir, start_command(), settings.log, settings.idle_s)
+
+
+def main() -> None:
+    """Be the daemon, or under SLIPSTREAM_ASKPASS the helper that ssh asks for a secret."""
+    sys.exit(_native.daemon_main(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""Why the daemon can't be asked, or could not do what it was asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ._native import (
+    ChannelClosed,
+    ChannelTimeout,
+    DaemonError,
+    DaemonNotRunning,
+    DaemonNotStarted,
+    UnsafeState,
+)
+
+__all__ = [
+    "AgentRefused",
+    "ChannelClosed",
+    "ChannelTimeout",
+    "DaemonError",
+    "DaemonNotRunning",
+    "DaemonNotStarted",
+    "LinkLost",
+    "NoAgent",
+    "RequestFailed",
+    "Unreachable",
+    "UnsafeState",
+]
+
+
+class RequestFailed(DaemonError):
+    """The daemon understood and could not do it; the text says why."""
+
+
+class NoAgent(DaemonError):
+    """No agent of the login account runs on the link."""
+
+
+class LinkLost(DaemonError):
+    """The link broke after the request was sent; the module may have run, in part or whole."""
+
+
+@dataclass
+class AgentRefused(DaemonError):
+    """The agent's start line ended without a greeting; nothing ran."""
+
+    rc: int
+    stdout: bytes
+    stderr: bytes
+
+
+@dataclass
+class Unreachable(DaemonError):
+    """There is no link; nothing ran. ``denied``: ssh asked for the password a second time."""
+
+    rc: int
+    stderr: bytes
+    denied: bool
