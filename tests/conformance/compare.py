@@ -1,0 +1,229 @@
+"""Compare the daemon's closures with those of stock's own finder, for every module of some folders.
+
+Run by a Python that has ansible-core and Slipstream; prints one line a difference and a summary, and
+exits with 1 if there is any difference. What the daemon leaves to stock is counted by its reason.
+
+    python tests/conformance/compare.py --answer target/release/examples/answer [--every N] [--each] [FOLDER...]
+
+Without folders: all modules of this ansible-core, then all of the collections that it finds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import collections
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ansible import constants
+from ansible.executor import module_common
+from ansible.plugins import loader
+from ansible.utils.collection_loader import AnsibleCollectionConfig
+from ansible_slipstream.ansible.closures import ClosureSource, _Archive
+from ansible_slipstream.ansible.ticket import _fqn
+from ansible_slipstream.ansible.world import AskStock, collection, world
+
+Json = dict[str, Any]
+# What minifying may take out of a tree.
+DOCUMENTATION = ("DOCUMENTATION", "EXAMPLES", "RETURN", "ANSIBLE_METADATA")
+
+
+@dataclass
+class Tally:
+    """What was found."""
+
+    modules: int = 0
+    same: int = 0
+    both_fail: int = 0
+    different: int = 0
+    left: collections.Counter[str] = field(default_factory=collections.Counter)
+    stock_seconds: float = 0.0
+    bytes: int = 0
+    smaller: int = 0
+    files: set[str] = field(default_factory=set)
+
+
+class Answers:
+    """The daemon's scanner, as a process of its own."""
+
+    def __init__(self, program: str) -> None:
+        self._process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def ask(self, question: Json) -> Json:
+        """Return the answer to one question."""
+        assert self._process.stdin and self._process.stdout
+        self._process.stdin.write(json.dumps(question).encode() + b"\n")
+        self._process.stdin.flush()
+        answer: Json = json.loads(self._process.stdout.readline())
+        return answer
+
+    def closure(self, name: str, path: str, folders: list[str]) -> Json:
+        """Return the closure's answer, after telling all that is needed of collections."""
+        wanted = world(name, folders, minify=False)
+        while True:
+            answer = self.ask({"name": name, "path": path, "world": wanted})
+            if "need" not in answer:
+                return answer
+            wanted["collections"].update({needed: collection(needed) for needed in answer["need"]})
+
+    def end(self) -> float:
+        """Wait for the end and return the CPU seconds that it took."""
+        assert self._process.stdin
+        self._process.stdin.close()
+        _, _, used = os.wait4(self._process.pid, 0)
+        return used.ru_utime + used.ru_stime
+
+
+def main() -> int:
+    """Compare, print, and tell by the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--answer", required=True, help="the example `answer` of slipstream-modgraph")
+    parser.add_argument("--every", type=int, default=1, help="take every Nth module of collections only")
+    parser.add_argument("folders", nargs="*", type=Path)
+    parser.add_argument("--each", action="store_true", help="print each module's verdict")
+    options = parser.parse_args()
+    # As the command-line programs do: makes collections importable.
+    loader.init_plugin_loader([])
+    answers = Answers(options.answer)
+    tally = Tally()
+    for path in _modules(options.folders or _default_folders(), options.every):
+        verdict = _compare(path, answers, tally)
+        if options.each or verdict.startswith("different"):
+            print(f"{path}\t{verdict}")
+    _check_minified(answers, tally)
+    scan_seconds = answers.end()
+    print(
+        f"ansible-core {module_common.__version__}: {tally.modules} modules, {tally.same} same, "
+        f"{tally.both_fail} fail in both, {tally.different} different, {sum(tally.left.values())} left to stock "
+        f"{dict(tally.left)}; CPU {tally.stock_seconds:.2f} s stock, {scan_seconds:.2f} s here; "
+        f"{len(tally.files)} files minified from {tally.bytes} to {tally.smaller} bytes"
+    )
+    return 1 if tally.different or not tally.same else 0
+
+
+def _default_folders() -> list[Path]:
+    roots = [Path(str(path)) / "ansible_collections" for path in AnsibleCollectionConfig.collection_paths]
+    found = [folder for root in roots for folder in sorted(root.glob("*/*/plugins/modules"))]
+    return [Path(module_common.__file__).parent.parent / "modules", *found]
+
+
+def _modules(folders: list[Path], every: int) -> Iterator[str]:
+    number = 0
+    for folder in folders:
+        for path in sorted(folder.rglob("*.py")):
+            in_core = folder.parent.name == "ansible"
+            number += not in_core
+            if in_core or number % every == 0:
+                yield str(path)
+
+
+def _compare(path: str, answers: Answers, tally: Tally) -> str:
+    content = Path(path).read_bytes()
+    if not module_common.NEW_STYLE_PYTHON_MODULE_RE.search(content) or module_common._is_binary(content):
+        return "not new-style"
+    tally.modules += 1
+    name = Path(path).stem
+    source = ClosureSource(name, path, _fqn(name, path), content, {}, "", False)
+    archive = _Archive()
+    began = time.process_time()
+    try:
+        source._find(archive)
+        expected = {file: hashlib.sha256(data).hexdigest() for file, data in archive.files.items()}
+    except Exception:
+        # Stock raises what it happens to raise for some modules.
+        expected = {}
+    tally.stock_seconds += time.process_time() - began
+    try:
+        answer = answers.closure(source._fqn, path, source._folders)
+    except AskStock as left:
+        answer = {"ask": str(left)}
+    if "ask" in answer and not expected:
+        tally.both_fail += 1
+        return "both fail"
+    if "ask" in answer:
+        tally.left[answer["ask"]] += 1
+        return f"left to stock: {answer['ask']}"
+    if answer["files"] != expected or answer["zip"] != source._needs_zip(archive.files):
+        tally.different += 1
+        changed = sorted(set(answer["files"].items()) ^ set(expected.items()))
+        return f"different: {[file for file, _ in changed][:6]} zip {answer['zip']}"
+    tally.same += 1
+    tally.files.add(path)
+    tally.files.update(_utilities(expected))
+    return "same"
+
+
+def _utilities(files: dict[str, str]) -> Iterator[str]:
+    """Return where the closure's files are on this machine, as far as they are files."""
+    roots = [Path(module_common.__file__).parents[2]]
+    roots += [Path(str(path)) for path in AnsibleCollectionConfig.collection_paths]
+    for file in files:
+        yield from (str(root / file) for root in roots if (root / file).is_file())
+
+
+def _check_minified(answers: Answers, tally: Tally) -> None:
+    """Parse what is left of every file: the same statements on the same lines, with the same text."""
+    for path in sorted(tally.files):
+        text = Path(path).read_bytes().decode()
+        small = answers.ask({"minify": path, "python": sys.version_info[:2]})["text"]
+        tally.bytes += len(text)
+        tally.smaller += len(text if small is None else small)
+        if small is not None and not _equal(text, small):
+            tally.different += 1
+            print(f"{path}: minified to something else")
+
+
+def _equal(text: str, small: str) -> bool:
+    before, after = _Bare().visit(ast.parse(text)), _Bare().visit(ast.parse(small))
+    if ast.dump(before, include_attributes=True) != ast.dump(after, include_attributes=True):
+        return False
+    lines, left = text.split("\n"), small.split("\n")
+    shown = {number for node in ast.walk(before) if isinstance(node, ast.stmt) for number in _own_lines(node)}
+    kept = all(lines[number - 1] == left[number - 1] for number in shown)
+    return kept and len(lines) == len(left) and all(b in (a, "") for a, b in zip(lines, left, strict=True))
+
+
+def _own_lines(node: ast.stmt) -> range:
+    """Return a statement's lines, of one with others inside it the first."""
+    inside = any(isinstance(child, ast.stmt) for child in ast.walk(node) if child is not node)
+    return range(node.lineno, node.lineno + 1 if inside else (node.end_lineno or node.lineno) + 1)
+
+
+class _Bare(ast.NodeTransformer):
+    """Takes out all that minifying may take out."""
+
+    def _without_docstring(self, node: Any) -> Any:
+        self.generic_visit(node)
+        first = node.body[0] if len(node.body) > 1 else None
+        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+            node.body = node.body[1:]
+        return node
+
+    visit_FunctionDef = visit_AsyncFunctionDef = visit_ClassDef = _without_docstring
+
+    def visit_Module(self, node: ast.Module) -> Any:
+        """Take out the documentation of the whole file."""
+        self._without_docstring(node)
+        node.body = [statement for statement in node.body if not _is_documentation(statement)]
+        return node
+
+
+def _is_documentation(statement: ast.stmt) -> bool:
+    if not isinstance(statement, ast.Assign) or len(statement.targets) != 1:
+        return False
+    target = statement.targets[0]
+    return isinstance(target, ast.Name) and target.id in DOCUMENTATION
+
+
+if __name__ == "__main__":
+    assert constants.config
+    sys.exit(main())

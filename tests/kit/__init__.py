@@ -1,0 +1,1 @@
+"""Test kit: a private sshd, throw-away accounts, and playbook runs that can be compared."""

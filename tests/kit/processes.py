@@ -1,0 +1,67 @@
+"""Find and end processes that a test started, by process id and without polling."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import struct
+from pathlib import Path
+
+_END_SECONDS = 10.0
+_UCRED = struct.Struct("3i")
+
+
+def end(pid: int, how: signal.Signals = signal.SIGTERM) -> None:
+    """Signal `pid` and wait until it is gone; a process that stays is killed. A dead one is fine."""
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        signal.pidfd_send_signal(handle, how)
+        if not select.select([handle], [], [], _END_SECONDS)[0]:
+            signal.pidfd_send_signal(handle, signal.SIGKILL)
+            select.select([handle], [], [], _END_SECONDS)
+    except ProcessLookupError:
+        pass
+    finally:
+        os.close(handle)
+
+
+def children(pid: int) -> list[int]:
+    """Return the direct children of `pid`; none if it is gone."""
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except FileNotFoundError:
+        return []
+
+
+def owned_by(uid: int) -> list[int]:
+    """Return the processes whose effective user is `uid`."""
+    owned = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and entry.stat().st_uid == uid:
+                owned.append(int(entry.name))
+        except FileNotFoundError:
+            continue
+    return owned
+
+
+def end_listeners(folder: Path) -> None:
+    """End every process that listens on a Unix socket below `folder`.
+
+    The kernel names the listener, so no process prints, stores or agrees on its id for our sake.
+    """
+    for path in folder.rglob("*"):
+        if not path.is_socket():
+            continue
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(str(path))
+            except OSError:
+                continue
+            pid, _, _ = _UCRED.unpack(probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+        end(pid)

@@ -1,0 +1,91 @@
+"""A TCP relay in front of a server: counts what goes through, and can make the way longer."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from dataclasses import dataclass, field
+from types import TracebackType
+
+# A turn of the conversation: the direction of the data changes.
+_CHUNK = 1 << 16
+
+
+@dataclass
+class Counts:
+    """Bytes towards the server and back, TCP payload of all connections together."""
+
+    up: int = 0
+    down: int = 0
+    connections: int = 0
+
+
+@dataclass
+class Relay:
+    """Listens on a port of 127.0.0.0/8 of its own and passes everything on to ``port``, ``delay`` seconds later."""
+
+    target_port: int
+    delay: float = 0.0
+    counts: Counts = field(default_factory=Counts)
+    port: int = 0
+
+    def __enter__(self) -> Relay:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="relay", daemon=True)
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(10)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _listen(self) -> None:
+        self._server = await asyncio.start_server(self._serve, "0.0.0.0")
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def _close(self) -> None:
+        self._server.close()
+        tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.counts.connections += 1
+        there, back = await asyncio.open_connection("127.0.0.1", self.target_port)
+        await asyncio.gather(self._pass(reader, back, up=True), self._pass(there, writer, up=False))
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, up: bool) -> None:
+        """Pass one direction on until its end; later data never overtakes, and does not wait for earlier."""
+        due: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+        sender = asyncio.create_task(self._send(due, writer))
+        try:
+            while data := await reader.read(_CHUNK):
+                if up:
+                    self.counts.up += len(data)
+                else:
+                    self.counts.down += len(data)
+                due.put_nowait((self._loop.time() + self.delay, data))
+        except ConnectionError:
+            pass
+        due.put_nowait((self._loop.time() + self.delay, b""))
+        await sender
+
+    async def _send(self, due: asyncio.Queue[tuple[float, bytes]], writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                when, data = await due.get()
+                await asyncio.sleep(max(0.0, when - self._loop.time()))
+                if not data:
+                    break
+                writer.write(data)
+                await writer.drain()
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()

@@ -1,0 +1,117 @@
+"""A playbook that waits in the middle of a task, and the processes that it has on both sides."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .runner import Controller
+
+START_SECONDS = 60.0
+# The promise: that long after an end, no process is left on either side.
+END_SECONDS = 5.0
+
+_PLAY = """\
+- hosts: {hosts}
+  gather_facts: false
+  become: {become}
+  tasks:
+    - name: wait
+      shell: "echo $$ $PPID > {fifo}; exec sleep 300"
+"""
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A run whose module has started and will not end by itself."""
+
+    process: subprocess.Popen[str]
+    # The sleeping command, then the module that waits for it.
+    command: int
+    module: int
+    daemon: int
+    ssh: int
+    agents: list[int]
+
+    def left(self) -> list[int]:
+        """Return the processes that have not ended within the promised time."""
+        pids = [self.command, self.module, *self.agents]
+        return [pid for pid in pids if not ended(pid, END_SECONDS)]
+
+    def output(self) -> str:
+        """Wait for the run's end and return all that it printed."""
+        stdout, stderr = self.process.communicate(timeout=START_SECONDS)
+        return stdout + stderr
+
+
+@contextmanager
+def waiting(controller: Controller, folder: Path, hosts: str = "plain", become: bool = False) -> Iterator[Waiting]:
+    """Run a play up to the middle of its task, and kill it at the end if it still runs."""
+    fifo = folder / "started"
+    os.mkfifo(fifo)
+    fifo.chmod(0o666)
+    playbook = folder / "wait.yml"
+    playbook.write_text(_PLAY.format(hosts=hosts, fifo=fifo, become=str(become).lower()))
+    process = controller.start(playbook)
+    try:
+        command, module = (int(word) for word in read_line(fifo).split())
+        status = controller.status()
+        yield Waiting(process, command, module, status["pid"], *_link(status))
+    finally:
+        process.kill()
+        process.communicate()
+        fifo.unlink()
+
+
+def read_line(fifo: Path) -> str:
+    """Return the line that is written into `fifo`, within the time that a play may take to start."""
+    descriptor = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        if not select.select([descriptor], [], [], START_SECONDS)[0]:
+            raise TimeoutError(f"nothing was written into {fifo}")
+        return os.read(descriptor, 4096).decode()
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def new_file(folder: Path) -> Iterator[Callable[[], None]]:
+    """Watch a folder; the given function returns once something was made in it since."""
+    in_create = 0x100  # linux/inotify.h
+    libc = ctypes.CDLL(None, use_errno=True)
+    watch = libc.inotify_init()
+    if watch < 0 or libc.inotify_add_watch(watch, os.fsencode(folder), in_create) < 0:
+        raise OSError(ctypes.get_errno(), f"{folder} can't be watched")
+
+    def wait() -> None:
+        if not select.select([watch], [], [], START_SECONDS)[0]:
+            raise TimeoutError(f"nothing was made in {folder}")
+
+    try:
+        yield wait
+    finally:
+        os.close(watch)
+
+
+def ended(pid: int, seconds: float) -> bool:
+    """Tell whether a process ends within `seconds`."""
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([handle], [], [], seconds)[0])
+    finally:
+        os.close(handle)
+
+
+def _link(status: dict[str, Any]) -> tuple[int, list[int]]:
+    (link,) = status["links"]
+    return link["pid"], [agent["pid"] for agent in link["agents"]]

@@ -1,0 +1,5 @@
+"""A collection's module_util."""
+
+
+def whisper(word):
+    return word.lower() + "..."

@@ -1,0 +1,2 @@
+#!/usr/bin/python
+"""Only its documentation is used; the action plugin of the same name does the work."""

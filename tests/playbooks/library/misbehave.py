@@ -1,0 +1,118 @@
+#!/usr/bin/python
+"""Ends in the way that `how` names: modules of the field do all of these."""
+
+import atexit
+import os
+import signal
+import subprocess
+import sys
+
+from ansible.module_utils.basic import AnsibleModule
+
+BIG_NUMBER = 40000  # 240 KB of lines, more than a pipe holds
+
+
+def raise_error(module):
+    raise ValueError("boom \u00e9")
+
+
+def fail_json_in_except(module):
+    try:
+        raise KeyError("k")
+    except KeyError:
+        module.fail_json(msg="caught", detail=1)
+
+
+def return_without_exit(module):
+    return
+
+
+def exit_3_with_junk(module):
+    print("not json")
+    sys.stderr.write("to stderr\n")
+    sys.exit(3)
+
+
+def junk_around_json(module):
+    print("junk before")
+    print('{"x": 1')
+    atexit.register(print, "junk after")
+    module.exit_json(ok=1)
+
+
+def write_stderr(module):
+    sys.stderr.write("a line on stderr\n")
+    module.exit_json(ok=1)
+
+
+def kill_itself(module):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def terminate_itself(module):
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def hard_exit(module):
+    os._exit(5)
+
+
+def print_at_exit(module):
+    atexit.register(print, "after exit")
+    module.exit_json(ok=1)
+
+
+def leave_child(module):
+    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    subprocess.Popen(["sleep", "2"], **quiet)
+    module.exit_json(ok=1)
+
+
+def exit_with_text(module):
+    sys.exit("a text")
+
+
+def change_process(module):
+    os.chdir("/")
+    os.umask(0o777)
+    os.environ["LEFT_BEHIND"] = "1"
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.modules["json"].dumps = None
+    print('{"ok": 1}')
+    sys.exit(0)
+
+
+def warn_and_deprecate(module):
+    module.warn("a warning")
+    module.deprecate("an old thing", version="99.9", collection_name="test.words")
+    module.exit_json(
+        changed=True,
+        ansible_facts={"misbehaved": 1},
+        raw_bytes=b"x",
+        text="\u00e9\u2603",
+        secret=module.params["secret"],
+    )
+
+
+def print_big(module):
+    module.exit_json(lines="".join("%05d\n" % number for number in range(BIG_NUMBER)))
+
+
+def print_not_utf8(module):
+    os.write(1, b'{"text": "\xff\xfe caf\xe9"}\n')
+    os._exit(0)
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            "how": {"required": True, "aliases": ["way"]},
+            "secret": {"no_log": True},
+            "number": {"type": "int", "choices": [1, 2]},
+        }
+    )
+    globals()[module.params["how"]](module)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,193 @@
+"""Files: whole or not at all, with stock's modes, in any size."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+import pytest
+from kit.runner import MODES, Controller, Run
+from kit.running import new_file
+from kit.sshd import Sshd
+
+GIGABYTE = 1 << 30
+PART = ".slipstream-part"
+
+
+def play(controller: Controller, folder: Path, tasks: str, host: str = "plain") -> Run:
+    playbook = folder / "files.yml"
+    header = f"- hosts: {host}\n  gather_facts: false\n  tasks:\n"
+    playbook.write_text(header + textwrap.indent(textwrap.dedent(tasks), "    "))
+    return controller.run(playbook, deadline_seconds=240)
+
+
+def digest(path: Path) -> str:
+    content = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            content.update(chunk)
+    return content.hexdigest()
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[Path]:
+    """A disk of one megabyte that everybody may write to."""
+    mount = folder / "disk"
+    mount.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,mode=1777", "none", str(mount)], check=True)
+    try:
+        yield mount
+    finally:
+        subprocess.run(["umount", str(mount)], check=True)
+
+
+@pytest.mark.parametrize("size", [0, 1, 5_000_000, GIGABYTE], ids=["0", "1", "5M", "1G"])
+def test_file_goes_and_comes_back_whole(venv: Path, sshd: Sshd, open_folder: Path, size: int) -> None:
+    source = open_folder / "source"
+    with source.open("wb") as file:
+        # Every megabyte is another: one that is lost, doubled or moved shows.
+        for at in range(0, size, 1 << 20):
+            file.write(hashlib.sha256(str(at).encode()).digest() * (1 << 15))
+        file.truncate(size)
+    with Controller(venv, "slipstream", sshd, open_folder / "run") as controller:
+        tasks = f"""
+            - copy: {{src: {source}, dest: "{controller.work}/there"}}
+            - fetch: {{src: "{controller.work}/there", dest: {open_folder}/back, flat: true, validate_checksum: false}}
+        """
+        run = play(controller, open_folder, tasks)
+        assert run.rc == 0, run.stdout + run.stderr
+        link = controller.status()["links"][0]
+    back = open_folder / "back"
+    assert back.stat().st_size == size and digest(back) == digest(source)
+    assert link["bytes_up"] >= size and link["bytes_down"] >= size, "not by our road"
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o644, 0o755, 0o444])
+def test_modes_are_as_stock_leaves_them(venv: Path, sshd: Sshd, open_folder: Path, mode: int) -> None:
+    """Compare the file that put_file leaves, and the one that fetch_file leaves, with stock's."""
+    source = open_folder / "source"
+    source.write_text("content\n")
+    source.chmod(mode)
+    probe = open_folder / "action_plugins"
+    probe.mkdir()
+    (probe / "move.py").write_text(
+        textwrap.dedent(
+            """
+            from ansible.plugins.action import ActionBase
+            class ActionModule(ActionBase):
+                def run(self, tmp=None, task_vars=None):
+                    a = self._task.args
+                    self._execute_module(module_name="ping", module_args={}, task_vars=task_vars)
+                    self._connection.put_file(a["source"], a["there"])
+                    self._connection.put_file(a["source"], a["existing"])
+                    self._connection.fetch_file(a["there"], a["back"])
+                    return {"changed": True}
+            """
+        )
+    )
+    seen = []
+    for kind in MODES:
+        back = open_folder / f"back-{kind}"
+        with Controller(venv, kind, sshd, open_folder / "run") as controller:
+            there = controller.work / "there"
+            tasks = f"""
+                - copy: {{content: old, dest: "{controller.work}/old", mode: "0640"}}
+                - file: {{src: "{controller.work}/old", path: "{controller.work}/existing", state: link}}
+                - move: {{source: {source}, there: {there}, existing: "{controller.work}/existing", back: {back}}}
+            """
+            run = play(controller, open_folder, tasks)
+            assert run.rc == 0, run.stdout + run.stderr
+            existing = controller.work / "existing"
+            looks = [there.stat(), existing.stat(), back.stat()]
+            assert existing.is_symlink()
+            names = sorted(path.name for path in controller.work.iterdir())
+            seen.append(([(oct(s.st_mode), s.st_uid, s.st_gid, s.st_size) for s in looks], names))
+    assert seen[0] == seen[1]
+
+
+def test_full_disk_leaves_nothing_and_says_so(venv: Path, sshd: Sshd, open_folder: Path) -> None:
+    source = open_folder / "source"
+    source.write_bytes(os.urandom(3_000_000))
+    with small_disk(open_folder) as disk, Controller(venv, "slipstream", sshd, open_folder / "run") as controller:
+        tasks = f"""
+            - ping:
+            - copy: {{src: {source}, dest: {disk}/there}}
+              vars: {{ansible_remote_tmp: {disk}/tmp}}
+        """
+        run = play(controller, open_folder, tasks)
+        assert run.rc == 2
+        assert "No space left on device" in run.stdout + run.stderr
+        assert [path for path in disk.rglob("*") if path.is_file()] == []
+
+
+def test_full_disk_here_leaves_nothing_and_says_so(venv: Path, sshd: Sshd, open_folder: Path) -> None:
+    source = open_folder / "source"
+    source.write_bytes(os.urandom(3_000_000))
+    source.chmod(0o644)
+    with small_disk(open_folder) as disk, Controller(venv, "slipstream", sshd, open_folder / "run") as controller:
+        run = play(controller, open_folder, f"- fetch: {{src: {source}, dest: {disk}/here, flat: true}}")
+        assert run.rc == 2
+        assert "No space left on device" in run.stdout + run.stderr
+        assert list(disk.iterdir()) == []
+
+
+def test_denied_permission_is_told_with_path_and_reason(venv: Path, sshd: Sshd, open_folder: Path) -> None:
+    source = open_folder / "source"
+    source.write_text("x")
+    probe = open_folder / "action_plugins"
+    probe.mkdir()
+    (probe / "move.py").write_text(
+        "from ansible.plugins.action import ActionBase\n"
+        "class ActionModule(ActionBase):\n"
+        "    def run(self, tmp=None, task_vars=None):\n"
+        "        self._execute_module(module_name='ping', module_args={}, task_vars=task_vars)\n"
+        "        self._connection.put_file(self._task.args['source'], '/root/no')\n"
+    )
+    with Controller(venv, "slipstream", sshd, open_folder / "run") as controller:
+        run = play(controller, open_folder, f"- move: {{source: {source}}}")
+    assert run.rc == 2
+    said = run.stdout + run.stderr
+    assert "failed to transfer file to" in said and "/root/no" in said and "Permission denied" in said
+
+
+@pytest.mark.parametrize("way", ["put", "fetch"])
+def test_link_cut_half_way_leaves_no_partial_file(venv: Path, sshd: Sshd, open_folder: Path, way: str) -> None:
+    """Put reads a pipe that stands still until the link is cut; fetch a file that takes many seconds."""
+    probe = open_folder / "action_plugins"
+    probe.mkdir()
+    fifo = open_folder / "fifo"
+    os.mkfifo(fifo)
+    huge = open_folder / "huge"
+    with huge.open("wb") as file:
+        file.truncate(64 * GIGABYTE)
+    source = fifo if way == "put" else huge
+    (probe / "move.py").write_text(
+        "from ansible.plugins.action import ActionBase\n"
+        "class ActionModule(ActionBase):\n"
+        "    def run(self, tmp=None, task_vars=None):\n"
+        "        self._execute_module(module_name='ping', module_args={}, task_vars=task_vars)\n"
+        f"        self._connection.{way}_file('{source}', self._task.args['to'])\n"
+    )
+    target = open_folder / "target"
+    target.mkdir()
+    target.chmod(0o777)
+    playbook = open_folder / "files.yml"
+    playbook.write_text(f"[{{hosts: plain, gather_facts: false, tasks: [{{move: {{to: {target}/file}}}}]}}]")
+    with Controller(venv, "slipstream", sshd, open_folder / "run") as controller, new_file(target) as begun:
+        process = controller.start(playbook)
+        with fifo.open("wb") if way == "put" else nullcontext() as writer:
+            if writer:
+                writer.write(b"x" * 300_000)
+                writer.flush()
+            begun()
+            sshd.cut_sessions()
+            stdout, stderr = process.communicate(timeout=60)
+        assert process.returncode == 4, stdout + stderr
+        assert "UNREACHABLE!" in stdout and "lost during the transfer" in stdout
+        left = [path.name for path in target.iterdir()]
+    assert left == []

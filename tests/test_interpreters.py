@@ -1,0 +1,57 @@
+"""One agent source on every Python that ansible-core has supported on targets."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from kit.runner import Controller
+from kit.sshd import Sshd
+from kit.versions import core
+
+VERSIONS = ("2.7", "3.6", "3.7", "3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "3.14")
+# The oldest Python that each ansible-core's modules run on.
+OLDEST = {(2, 16): (2, 7), (2, 17): (3, 7), (2, 18): (3, 8), (2, 19): (3, 8), (2, 20): (3, 9), (2, 21): (3, 9)}
+
+
+def interpreters() -> dict[str, str]:
+    """Return the Pythons of this machine by version, from pyenv and the PATH."""
+    found = {}
+    root = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser() / "versions"
+    for version in VERSIONS:
+        installed = sorted(root.glob(f"{version}.*/bin/python"))
+        named = shutil.which(f"python{version}", path="/usr/bin:/usr/local/bin")
+        if installed or named:
+            found[version] = str(installed[-1]) if installed else str(named)
+    return found
+
+
+@pytest.mark.parametrize("version", interpreters())
+def test_modules_run_by_ticket(venv: Path, sshd: Sshd, open_folder: Path, version: str) -> None:
+    if tuple(map(int, version.split("."))) < OLDEST[core(venv)]:
+        pytest.skip("this ansible-core's modules do not run there")
+    playbook = open_folder / "play.yml"
+    playbook.write_text(
+        """
+- hosts: root
+  gather_facts: false
+  tasks:
+    - {name: setup, setup: {gather_subset: [min]}}
+    - {name: copy, copy: {content: "w\\u00f6rd\\n", dest: "{{ work }}/\\u00e4"}}
+    - {name: command, command: "cat '{{ work }}/\\u00e4'", environment: {WORD: "\\u00fc"}}
+    - {name: fail, command: "false", ignore_errors: true}
+    - {name: bad, file: {path: /no/such/folder/x, state: touch}, ignore_errors: true}
+"""
+    )
+    interpreter = interpreters()[version]
+    with Controller(venv, "slipstream", sshd, open_folder / "run") as controller:
+        run = controller.run(playbook, "-e", f"ansible_python_interpreter={interpreter}", deadline_seconds=90)
+        assert run.rc == 0, run.stdout + run.stderr
+        status = controller.status()
+    assert status["tickets"] == 6 and status["stock"] == {}
+    results = {event.task: event.result for event in run.events if event.task}
+    assert results["setup"]["ansible_facts"]["ansible_python_version"].startswith(version)
+    assert results["command"]["stdout"] == "w\u00f6rd"
+    assert results["fail"]["rc"] == 1 and "touch target" in results["bad"]["msg"]

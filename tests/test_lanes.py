@@ -1,0 +1,134 @@
+"""Lanes: that they are used, run side by side, end when told to, and show what stock shows."""
+
+from __future__ import annotations
+
+import os
+import signal
+import textwrap
+from pathlib import Path
+
+import pytest
+from kit.compare import run_differences
+from kit.known import unexpected
+from kit.runner import Controller, Mode, Run
+from kit.running import ended, read_line
+from kit.sshd import Sshd
+from kit.versions import core
+
+LANES = Path(__file__).parent / "playbooks" / "lanes.yml"
+
+
+def play(controller: Controller, folder: Path, hosts: str, tasks: str, *options: str) -> Run:
+    return controller.run(write(folder, hosts, tasks), *options, deadline_seconds=120)
+
+
+def write(folder: Path, hosts: str, tasks: str) -> Path:
+    playbook = folder / "play.yml"
+    header = f"- hosts: {hosts}\n  gather_facts: false\n  tasks:\n"
+    playbook.write_text(header + textwrap.indent(textwrap.dedent(tasks), "    "))
+    return playbook
+
+
+def messages(run: Run) -> list[str]:
+    return [event.result["msg"] for event in run.events if "msg" in event.result]
+
+
+@pytest.mark.parametrize(("hosts", "options"), [("plain", []), ("lanes", []), ("lanes", ["-f", "1"])])
+def test_tasks_run_in_the_process_of_the_playbook(
+    venv: Path, sshd: Sshd, open_folder: Path, hosts: str, options: list[str]
+) -> None:
+    task = """- debug: {msg: "{{ lookup('pipe', 'echo $PPID') }}"}"""
+    with Controller(venv, "slipstream", sshd, open_folder / "run") as controller:
+        pids = messages(play(controller, open_folder, hosts, task + "\n" + task, *options))
+        process = controller.start(write(open_folder, hosts, task), *options)
+        stdout, _ = process.communicate(timeout=60)
+    # lane3 has a connection that no lane takes.
+    by_lanes = [pid for pid in set(pids) if pids.count(pid) > 1]
+    assert len(by_lanes) == 1
+    assert pids.count(by_lanes[0]) == (2 if hosts == "plain" else 6)
+    assert str(process.pid) in stdout
+
+
+def test_lanes_can_be_switched_off(venv: Path, sshd: Sshd, open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLIPSTREAM_LANES", "false")
+    task = """- debug: {msg: "{{ lookup('pipe', 'echo $PPID') }}"}"""
+    with Controller(venv, "slipstream", sshd, open_folder / "run") as controller:
+        pids = messages(play(controller, open_folder, "plain", task + "\n" + task))
+    assert len(set(pids)) == 2
+
+
+def test_fewer_forks_than_hosts_show_what_stock_shows(venv: Path, sshd: Sshd, open_folder: Path) -> None:
+    """More forks than hosts, and all the tasks, are in test_parity."""
+
+    def run(mode: Mode) -> Run:
+        with Controller(venv, mode, sshd, open_folder / "run") as controller:
+            return controller.run(LANES, "-f", "2", "--tags", "forks")
+
+    found = unexpected("lanes", list(run_differences(run("stock"), run("slipstream"))))
+    assert list(map(str, found)) == []
+
+
+@pytest.mark.parametrize("strategy", ["linear", "free"])
+def test_hosts_wait_for_their_targets_side_by_side(venv: Path, sshd: Sshd, open_folder: Path, strategy: str) -> None:
+    """Each target's command waits for the other's: one after the other would never end."""
+    ping, pong = open_folder / "ping", open_folder / "pong"
+    for fifo in (ping, pong):
+        os.mkfifo(fifo)
+        fifo.chmod(0o666)
+    first, second = f"echo x > {ping}; cat {pong}", f"cat {ping}; echo x > {pong}"
+    tasks = f"""- command: timeout 30 sh -c "{{{{ '{first}' if inventory_hostname == 'lane1' else '{second}' }}}}\""""
+    with Controller(venv, "slipstream", sshd, open_folder / "run") as controller:
+        playbook = write(open_folder, "lane1,lane2", tasks)
+        playbook.write_text(playbook.read_text().replace("  gather", f"  strategy: {strategy}\n  gather", 1))
+        run = controller.run(playbook, deadline_seconds=100)
+    assert run.rc == 0, run.stdout + run.stderr
+
+
+def test_slow_lookup_does_not_hold_other_hosts_up(venv: Path, sshd: Sshd, open_folder: Path) -> None:
+    """The first host shows that the lookup is slow; the others run it in processes, side by side."""
+    task = """- debug: {msg: "{{ lookup('pipe', 'date +%s.%N; sleep 1; date +%s.%N') }}"}"""
+    with Controller(venv, "slipstream", sshd, open_folder / "run") as controller:
+        run = play(controller, open_folder, "lane1,lane2,lane4", task, "-f", "10")
+    spans = sorted(tuple(float(word) for word in message.split()) for message in messages(run))
+    assert len(spans) == 3
+    assert spans[2][0] < spans[1][1], "the last one began after the one before had ended"
+
+
+@pytest.mark.parametrize("hosts", ["localhost", "lane1,lane2"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["INT", "TERM"])
+@pytest.mark.parametrize("kind", ["raw", "shell"])
+def test_signals_end_playbook_and_tasks(
+    venv: Path, sshd: Sshd, open_folder: Path, hosts: str, number: signal.Signals, kind: str
+) -> None:
+    """`raw` is a literal command of the playbook's own process, `shell` a module on an agent."""
+    if number == signal.SIGTERM and kind == "raw" and core(venv) < (2, 19):
+        pytest.skip("up to 2.18 stock leaves its workers' commands running")
+    fifo = open_folder / "started"
+    os.mkfifo(fifo)
+    fifo.chmod(0o666)
+    connection = "local" if hosts == "localhost" else "ssh"
+    with Controller(venv, "slipstream", sshd, open_folder / "run") as controller:
+        tasks = f"""- {kind}: 'echo $$ > {fifo}; exec sleep 300'\n  vars: {{ansible_connection: {connection}}}"""
+        process = controller.start(write(open_folder, hosts, tasks))
+        commands = [int(word) for word in read_line(fifo).split()]
+        if number == signal.SIGINT:
+            # As a terminal sends it.
+            os.killpg(process.pid, number)
+        else:
+            process.send_signal(number)
+        # Stock waits up to ten seconds for workers that do not end.
+        stdout, stderr = process.communicate(timeout=8)
+        assert process.returncode in (99, 250, 130, -number), stdout + stderr
+        assert all(ended(command, 5) for command in commands), stdout + stderr
+
+
+def test_local_commands_have_the_session_that_stock_gives_them(venv: Path, sshd: Sshd, open_folder: Path) -> None:
+    """A worker of 2.19 and later has no terminal: what it starts can't ask on it."""
+    task = """- raw: ps -o sid= -p $$\n  register: said\n- debug: {msg: "{{ said.stdout }}"}"""
+    own = []
+    for mode in ("stock", "slipstream"):
+        with Controller(venv, mode, sshd, open_folder / "run") as controller:
+            process = controller.start(write(open_folder, "localhost", task))
+            stdout, _ = process.communicate(timeout=60)
+            own.append(f"{process.pid}" in stdout)
+    assert own[0] == own[1]
