@@ -196,9 +196,7 @@ class Client:
             known.update(reply["names"])
             fields["world"]["collections"].update({name: collection(name) for name in reply["names"]})
 
-    def store_closure(
-        self, key: str, run: str, closure: Closure, files: dict[str, bytes], stamps: list[Json]
-    ) -> None:
+    def store_closure(self, key: str, run: str, closure: Closure, files: dict[str, bytes], stamps: list[Json]) -> None:
         """Store a closure under what it was computed from."""
         entries = [
             {"path": path, "digest": hashlib.sha256(content).hexdigest(), "len": len(content)}

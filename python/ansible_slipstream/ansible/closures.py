@@ -32,9 +32,7 @@ CORE_UTILS = "ansible/module_utils/"
 class ClosureSource:
     """Computes one module's closure and stores it again if the daemon has dropped it."""
 
-    def __init__(
-        self, name: str, path: str, fqn: str, content: bytes, task_vars: Json, run: str, minify: bool
-    ) -> None:
+    def __init__(self, name: str, path: str, fqn: str, content: bytes, task_vars: Json, run: str, minify: bool) -> None:
         self._name = name
         self._path = path
         self._fqn = fqn

@@ -37,6 +37,7 @@ START_VARIABLES = ("PYTHON", "LD_", "LC_", "LANG", "DYLD_", "MALLOC_", "GLIBC_",
 # Modules that another running process of the account, or its working directory, would stand in the way of.
 EVICTING = frozenset({"user", "group", "mount", "filesystem", "lvol", "parted"})
 
+
 class Ticket(bytes):
     """A module call. Travels by reference; being of this class is what no data can forge."""
 
