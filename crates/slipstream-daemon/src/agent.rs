@@ -118,6 +118,8 @@ pub(crate) struct Agent {
     runs: Mutex<HashSet<String>>,
     /// Takes no new jobs and ends with its last one.
     retired: AtomicBool,
+    /// Takes no new jobs and stays for those that begin with a copy of it.
+    resting: AtomicBool,
     ending: CancellationToken,
     gone: CancellationToken,
     link: Arc<Link>,
@@ -129,6 +131,7 @@ impl Agent {
         link: &Arc<Link>,
         become_started: bool,
         hello: AgentHello,
+        held: Held,
         child: Child,
         stdin: ChildStdin,
         stdout: impl AsyncRead + Send + Unpin + 'static,
@@ -137,13 +140,14 @@ impl Agent {
         let agent = Arc::new(Self {
             hello,
             become_started,
-            held: tokio::sync::Mutex::default(),
+            held: tokio::sync::Mutex::new(held),
             outbox,
             streams: Mutex::default(),
             next_stream: AtomicU32::new(1),
             undelivered: AtomicUsize::new(0),
             runs: Mutex::default(),
             retired: AtomicBool::new(false),
+            resting: AtomicBool::new(false),
             ending: CancellationToken::new(),
             gone: CancellationToken::new(),
             link: Arc::clone(link),
@@ -159,7 +163,24 @@ impl Agent {
 
     /// Whether it may be given new jobs.
     pub(crate) fn takes_jobs(&self) -> bool {
-        self.is_alive() && !self.retired.load(Relaxed)
+        self.is_alive() && !self.retired.load(Relaxed) && !self.is_resting()
+    }
+
+    pub(crate) fn is_resting(&self) -> bool {
+        self.resting.load(Relaxed)
+    }
+
+    /// Takes the agent out of use, but keeps it for copies; ends it if it can't be told.
+    pub(crate) fn rest(&self) {
+        self.resting.store(true, Relaxed);
+        if self.outbox.try_send(Frame::message(0, &ToAgent::Rest, vec![])).is_err() {
+            self.end();
+        }
+    }
+
+    /// Bytes of closures it was sent; 0 while one is on its way.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.held.try_lock().map_or(0, |held| held.bytes())
     }
 
     /// Whether no stream is open.

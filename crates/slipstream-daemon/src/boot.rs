@@ -4,16 +4,16 @@
 use crate::{
     agent::{Agent, Refusal},
     connection::Client,
+    copies::Copy,
     error::Error,
     link::{Link, LinkError},
+    program,
     registry::Shared,
 };
-use flate2::{Compression, write::ZlibEncoder};
-use slipstream_modgraph::minify;
 use slipstream_wire::{AgentSpec, AnswerAction, FromAgent, Reply, Request};
 use std::{
-    io::{self, Cursor, Write},
-    sync::{Arc, OnceLock},
+    io::{self, Cursor},
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
 use tokio::{
@@ -28,23 +28,8 @@ const GREETING_DEADLINE: Duration = Duration::from_secs(120);
 const NOISE_MAX: usize = 1 << 20;
 /// Precedes the agent's first frame; what comes before it is noise of the login shell.
 const GREETING: &[u8] = b"\0SLIPSTREAM-AGENT\n";
-
-/// The agent's modules in the order in which they need each other.
-const AGENT_MODULES: &[(&str, &str)] = &[
-    ("frames", include_str!("../../../python/ansible_slipstream/agent/frames.py")),
-    ("importer", include_str!("../../../python/ansible_slipstream/agent/importer.py")),
-    ("fingerprint", include_str!("../../../python/ansible_slipstream/agent/fingerprint.py")),
-    ("guardian", include_str!("../../../python/ansible_slipstream/agent/guardian.py")),
-    ("spawning", include_str!("../../../python/ansible_slipstream/agent/spawning.py")),
-    ("module", include_str!("../../../python/ansible_slipstream/agent/module.py")),
-    ("children", include_str!("../../../python/ansible_slipstream/agent/children.py")),
-    ("jobs", include_str!("../../../python/ansible_slipstream/agent/jobs.py")),
-    ("files", include_str!("../../../python/ansible_slipstream/agent/files.py")),
-    ("loop", include_str!("../../../python/ansible_slipstream/agent/loop.py")),
-];
-
-/// Any that knows both, Python 2's as far as the agent uses it.
-const AGENT_GRAMMAR: (u8, u8) = (3, 7);
+/// Comes instead if the copy of another agent can't be had.
+const MORE: &[u8] = b"\0SLIPSTREAM-MORE\n";
 
 /// How a start ended.
 pub(crate) enum Booted {
@@ -66,6 +51,8 @@ struct Start {
     stderr: ChildStderr,
     out: Vec<u8>,
     err: Vec<u8>,
+    /// What it is to begin with.
+    copy: Option<Copy>,
 }
 
 /// What happened next on a start line.
@@ -73,6 +60,8 @@ enum Step {
     Output,
     /// The greeting is in the output, at this place.
     Greeting(usize),
+    /// It asks for the whole program.
+    More,
     End,
     /// The client wrote without being asked: it gives up.
     Abort,
@@ -89,7 +78,7 @@ pub(crate) async fn boot(
     spec: &AgentSpec,
     client: &mut Client,
 ) -> Result<Booted, Error> {
-    let mut start = match Start::spawn(shared, link, &spec.line) {
+    let mut start = match Start::spawn(shared, link, &spec.line, Copy::offer(link).await) {
         Ok(start) => start,
         Err(e) => return Ok(Booted::Refused(Refusal::saying(e.to_string()))),
     };
@@ -114,6 +103,10 @@ pub(crate) async fn boot(
             Step::Greeting(at) => return in_time(deadline, client, start.greeted(link, spec, at)).await,
             Step::End => return in_time(deadline, client, start.ended(link)).await,
             Step::Abort => return Ok(Booted::Aborted),
+            Step::More => {
+                link.no_copies.store(true, Relaxed);
+                start.send_agent().await;
+            }
             Step::Output if proceeding => {}
             Step::Output => match start.consult(client, &mut shown).await? {
                 AnswerAction::Wait => {}
@@ -144,7 +137,7 @@ async fn in_time(
 }
 
 impl Start {
-    fn spawn(shared: &Shared, link: &Link, line: &str) -> io::Result<Self> {
+    fn spawn(shared: &Shared, link: &Link, line: &str, copy: Option<Copy>) -> io::Result<Self> {
         let mut command = link.session_command(shared, line);
         command.stdin(std::process::Stdio::piped());
         let mut child = command.spawn()?;
@@ -152,7 +145,7 @@ impl Start {
         let stdin = child.stdin.take().ok_or_else(missing)?;
         let stdout = child.stdout.take().ok_or_else(missing)?;
         let stderr = child.stderr.take().ok_or_else(missing)?;
-        Ok(Self { child, stdin, stdout, stderr, out: Vec::new(), err: Vec::new() })
+        Ok(Self { child, stdin, stdout, stderr, out: Vec::new(), err: Vec::new(), copy })
     }
 
     /// Waits for output, its end, or the client's word.
@@ -182,14 +175,20 @@ impl Start {
         Ok(if read.is_err() { Step::End } else { self.look(before) })
     }
 
-    fn look(&self, before: usize) -> Step {
+    fn look(&mut self, before: usize) -> Step {
         if self.out.len() == before || self.out.len() > NOISE_MAX {
             return Step::End;
         }
         let from = before.saturating_sub(GREETING.len());
-        match find(&self.out[from..], GREETING) {
-            Some(at) => Step::Greeting(from + at + GREETING.len()),
-            None => Step::Output,
+        if let Some(at) = find(&self.out[from..], GREETING) {
+            return Step::Greeting(from + at + GREETING.len());
+        }
+        match find(&self.out[from..], MORE) {
+            Some(at) if self.copy.take().is_some() => {
+                self.out.drain(from + at..from + at + MORE.len());
+                Step::More
+            }
+            _ => Step::Output,
         }
     }
 
@@ -218,7 +217,11 @@ impl Start {
 
     async fn send_agent(&mut self) {
         // If the process has ended, its output and exit code say so better than a broken pipe.
-        let _ = self.stdin.write_all(agent_source()).await;
+        let program = match &self.copy {
+            Some(copy) => copy.program(),
+            None => program::whole(),
+        };
+        let _ = self.stdin.write_all(program).await;
         let _ = self.stdin.flush().await;
     }
 
@@ -238,7 +241,8 @@ impl Start {
         hello.executable = printable(&hello.executable);
         info!(host = %link.spec.host, agent = hello.pid, python = %hello.python, uid = hello.uid, "agent up");
         tokio::spawn(drain(self.stderr));
-        let agent = Agent::adopt(link, spec.become_started, hello, self.child, self.stdin, stdout);
+        let held = self.copy.map(|copy| copy.taken(hello.copied)).unwrap_or_default();
+        let agent = Agent::adopt(link, spec.become_started, hello, held, self.child, self.stdin, stdout);
         Booted::Running(agent, self.out, self.err)
     }
 
@@ -280,42 +284,9 @@ async fn drain(mut stderr: ChildStderr) {
     }
 }
 
-/// What the first stage reads: eight digits of length, then a deflated program that makes the
-/// agent's modules and runs the last one.
-fn agent_source() -> &'static [u8] {
-    static SOURCE: OnceLock<Vec<u8>> = OnceLock::new();
-    SOURCE.get_or_init(|| {
-        let modules: Vec<String> = AGENT_MODULES
-            .iter()
-            .map(|(name, text)| {
-                let small = minify(text, AGENT_GRAMMAR).unwrap_or_else(|| (*text).to_owned());
-                format!("({name:?},{})", serde_json::Value::from(small))
-            })
-            .collect();
-        let program = format!(
-            "import sys,types\nfor n,s in ({},):\n m=types.ModuleType('_slipstream.'+n);\
-             m.__package__='_slipstream'\n sys.modules[m.__name__]=m\n \
-             sys.modules.setdefault('_slipstream',types.ModuleType('_slipstream')).__path__=[]\n \
-             setattr(sys.modules['_slipstream'],n,m)\n \
-             exec(compile(s,'<slipstream '+n+'>','exec',0,1),m.__dict__)\nm.main()\n",
-            modules.join(",")
-        );
-        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
-        let _ = encoder.write_all(program.as_bytes());
-        let packed = encoder.finish().unwrap_or_default();
-        [format!("{:08}", packed.len()).into_bytes(), packed].concat()
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_agent_is_small_and_plain_ascii() {
-        assert!(AGENT_MODULES.iter().all(|(_, text)| text.is_ascii()));
-        assert!(agent_source().len() < 16 << 10, "{} bytes", agent_source().len());
-    }
 
     #[test]
     fn a_greeting_is_found_in_noise() {

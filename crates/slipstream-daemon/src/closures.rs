@@ -23,18 +23,32 @@ pub(crate) struct Bundle {
     /// The blobs that come along.
     blobs: Vec<Digest>,
     bytes: Vec<u8>,
+    /// Of the bytes.
+    digest: Digest,
 }
 
 /// What an agent has been sent.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Held {
     closures: HashSet<Digest>,
     numbers: HashMap<Digest, u32>,
     /// Of all closures in their order: agents with the same history number their blobs alike.
     history: Option<Digest>,
+    /// Of all bodies.
+    bytes: usize,
 }
 
 impl Held {
+    /// The id of all that was sent, in its order; the agent computes the same.
+    pub(crate) fn history(&self) -> Option<&Digest> {
+        self.history.as_ref()
+    }
+
+    /// Bytes that were sent.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Tells whether the agent has that closure.
     pub(crate) fn has(&self, closure: &Digest) -> bool {
         self.closures.contains(closure)
@@ -47,7 +61,9 @@ impl Held {
             self.numbers.insert(blob.clone(), number);
         }
         let before = self.history.as_ref().map_or("", Digest::as_str);
-        self.history = Some(Digest::of(format!("{before}{}", closure.as_str()).as_bytes()));
+        let (closure_id, body) = (closure.as_str(), bundle.digest.as_str());
+        self.history = Some(Digest::of(format!("{before}{closure_id}:{}:{body}", bundle.head).as_bytes()));
+        self.bytes += bundle.bytes.len();
         self.closures.insert(closure.clone());
         let message = ToAgent::Closure { digest: closure.clone(), head: bundle.head };
         Frame::message(0, &message, bundle.bytes.clone())
@@ -162,7 +178,8 @@ impl ClosureCache {
         for part in std::iter::once(head.as_slice()).chain(content.iter().map(AsRef::as_ref)) {
             encoder.write_all(part).ok()?;
         }
-        Some(Bundle { head: head.len() as u64, blobs, bytes: encoder.finish().ok()? })
+        let bytes = encoder.finish().ok()?;
+        Some(Bundle { head: head.len() as u64, blobs, digest: Digest::of(&bytes), bytes })
     }
 
     /// Number of closures, and bytes kept.

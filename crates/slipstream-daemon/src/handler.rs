@@ -142,7 +142,7 @@ fn report(shared: &Shared) -> serde_json::Value {
                     json!({
                         "pid": agent.hello.pid, "interpreter": agent.hello.executable,
                         "python": agent.hello.python, "uid": agent.hello.uid,
-                        "become": agent.become_started, "busy": !agent.is_idle(),
+                        "become": agent.become_started, "busy": !agent.is_idle(), "resting": agent.is_resting(),
                     })
                 })
                 .collect();

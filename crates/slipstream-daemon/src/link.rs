@@ -12,7 +12,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     io::ErrorKind,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 use tokio::{
@@ -60,6 +60,8 @@ pub(crate) struct Link {
     users: watch::Sender<usize>,
     last_used: Mutex<Instant>,
     closed: CancellationToken,
+    /// Agents here can't reach each other.
+    pub(crate) no_copies: AtomicBool,
     /// Lets a session that ssh opens beside the master (`MaxSessions`) log in too.
     offer: Option<Offer>,
 }
@@ -95,6 +97,7 @@ impl Link {
             offer.proved_right();
         }
         info!(host = %spec.host, pid, "link open");
+        let spec_is_local = spec.transport == Transport::Local;
         let link = Arc::new(Self {
             spec,
             control_path,
@@ -107,6 +110,7 @@ impl Link {
             users: watch::Sender::new(0),
             last_used: Mutex::new(Instant::now()),
             closed: CancellationToken::new(),
+            no_copies: AtomicBool::new(spec_is_local),
             offer,
         });
         tokio::spawn(watch_over(Arc::clone(&link), Arc::clone(shared), master));

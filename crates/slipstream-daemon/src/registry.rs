@@ -4,6 +4,7 @@ use crate::{
     askpass::{Askpass, random_hex},
     closures::ClosureCache,
     config::Config,
+    copies,
     link::{Link, LinkError},
     logging::LogLevel,
     socket_watch::SocketWatch,
@@ -224,17 +225,15 @@ impl Shared {
         }
     }
 
-    /// Ends a run: its jobs are given up, the agents that become plugins started for it end.
+    /// Ends a run: its jobs are given up, the agents that become plugins started for it run
+    /// nothing any more.
     pub(crate) fn end_run(&self, run: &str) {
         if let Some(run) = self.runs.lock().unwrap_or_else(PoisonError::into_inner).remove(run) {
             run.ended.cancel();
         }
         for link in self.links() {
-            for agent in link.agents() {
-                if agent.leave_run(run) && agent.become_started {
-                    agent.end();
-                }
-            }
+            let done = link.agents().into_iter().filter(|agent| agent.leave_run(run) && agent.become_started);
+            copies::keep_one(&link, &done.collect::<Vec<_>>());
         }
     }
 }

@@ -45,6 +45,15 @@ pub enum ToAgent {
         /// Bytes taken off the link.
         bytes: u64,
     },
+    /// Gives everything that the agent was sent to another agent of the same target.
+    Serve {
+        /// Of the abstract socket that the other one connects to.
+        name: String,
+        /// What it says first.
+        token: String,
+    },
+    /// Takes the agent out of use for good; all that is left to it is [`ToAgent::Serve`].
+    Rest,
     /// Ends the agent when its jobs are done.
     End,
 }
@@ -109,4 +118,10 @@ pub struct AgentHello {
     pub python: String,
     /// Effective user id.
     pub uid: u32,
+    /// It begins with what the agent that it was sent to has.
+    #[serde(default)]
+    pub copied: bool,
+    /// It can serve a copy of itself to others.
+    #[serde(default)]
+    pub shares: bool,
 }

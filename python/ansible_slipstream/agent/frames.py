@@ -75,6 +75,12 @@ def _native(value):
     return value
 
 
+def message(stream, control, body=b""):
+    """Return the bytes of a message."""
+    text = json.dumps(control).encode("utf-8")
+    return HEADER.pack(len(text), len(body), MESSAGE, VERSION, 0, stream) + text + body
+
+
 class Writer(object):
     """Writes frames to a descriptor."""
 
@@ -93,8 +99,7 @@ class Writer(object):
 
     def message(self, stream, control, body=b""):
         """Write a message with its raw body."""
-        text = json.dumps(control).encode("utf-8")
-        self.raw(HEADER.pack(len(text), len(body), MESSAGE, VERSION, 0, stream) + text + body)
+        self.raw(message(stream, control, body))
 
     def data(self, stream, body, flags=0):
         """Write raw bytes of a stream."""

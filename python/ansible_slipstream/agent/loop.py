@@ -11,7 +11,7 @@ import sys
 import traceback
 import zlib
 
-from . import children, files, fingerprint, frames, importer, jobs, spawning
+from . import children, copies, files, fingerprint, frames, importer, jobs, spawning
 
 STDIN = 0
 
@@ -19,7 +19,7 @@ STDIN = 0
 class Agent(object):
     """Serves one channel; modules run in children, so nothing here waits for them."""
 
-    def __init__(self):
+    def __init__(self, program):
         # Modules print to descriptor 1 of their own; nothing but frames may reach the daemon's.
         self._writer = frames.Writer(os.dup(1))
         self._decoder = frames.Decoder()
@@ -29,7 +29,9 @@ class Agent(object):
         cwd = _working_directory()
         self._jobs = jobs.Jobs(self._writer, children.Children(self._closures, self._finder, self._preloaded, cwd))
         self._files = files.Files(self._writer, cwd)
+        self._copies = copies.Copies(program)
         self._fingerprint = fingerprint.Fingerprint()
+        self._resting = False
         self._ending = False
         self._handlers = {
             "closure": self._closure,
@@ -39,14 +41,16 @@ class Agent(object):
             "put_end": lambda frame: self._files.put_end(frame.stream, frame.control),
             "fetch": lambda frame: self._files.fetch(frame.stream, frame.control),
             "credit": lambda frame: self._files.give_credit(frame.stream, frame.control),
+            "serve": lambda frame: self._copies.offer(frame.control["name"], frame.control["token"]),
+            "rest": lambda frame: self._rest(),
             "end": lambda frame: self._end(),
         }
 
-    def serve(self):
-        """Greet, then serve until the channel is closed and every job has ended."""
+    def serve(self, history, expected):
+        """Begin with another agent's history, greet, then serve until the channel is closed and every job has ended."""
         wakeup = _wake_on_child_end()
         self._finder.install()
-        self._greet()
+        self._greet(self._begin_with(history, expected))
         # Nobody can unmount or remove a folder that a process stands in.
         os.chdir("/")
         while not self._ending or self._jobs.any():
@@ -57,16 +61,24 @@ class Agent(object):
             if wakeup in ready:
                 frames.read_some(wakeup, 4096)
                 self._jobs.reap()
+                self._copies.reap()
             for fd in ready:
                 if fd not in (STDIN, wakeup):
                     self._jobs.readable(fd)
             self._jobs.tick()
         self._jobs.close()
+        self._copies.withdraw()
 
-    def _greet(self):
+    def _begin_with(self, history, expected):
+        taken = copies.read(history, expected) if expected else None
+        for frame in taken or ():
+            self._closure(frame)
+        return taken is not None
+
+    def _greet(self, copied):
         version = ".".join(str(part) for part in sys.version_info[:3])
         hello = {"op": "hello", "pid": os.getpid(), "executable": sys.executable or "", "python": version}
-        hello["uid"] = os.geteuid()
+        hello.update({"uid": os.geteuid(), "copied": copied, "shares": copies.POSSIBLE})
         self._writer.raw(frames.GREETING)
         self._writer.message(0, hello)
 
@@ -89,9 +101,10 @@ class Agent(object):
         content = zlib.decompress(frame.body)
         head = json.loads(content[: message["head"]].decode("utf-8"))
         self._closures.add(message["digest"], head, content[message["head"] :])
+        self._copies.took(message, frame.body)
 
     def _run(self, frame):
-        changed = self._fingerprint.changed()
+        changed = "at rest" if self._resting else self._fingerprint.changed()
         if changed is not None:
             self._writer.message(frame.stream, {"op": "stale", "what": changed})
             return
@@ -104,6 +117,10 @@ class Agent(object):
     def _cancel(self, frame):
         self._jobs.give_up(frame.stream)
         self._files.abandon(frame.stream)
+
+    def _rest(self):
+        """Take no job ever again: what was allowed to this process may be forbidden by now."""
+        self._resting = True
 
     def _end(self):
         self._ending = True
@@ -151,11 +168,15 @@ def _wait(watched, timeout):
         return []
 
 
-def main():
-    """Serve, and end when the daemon has gone."""
+def main(program, history, expected):
+    """Serve, and end when the daemon has gone.
+
+    ``program`` is what the first stage has read; ``history`` what came from another agent of this
+    target, which counts only if it begins with the history of the id ``expected``.
+    """
     code = 0
     try:
-        Agent().serve()
+        Agent(program).serve(history, expected)
     except (OSError, IOError) as error:
         if error.errno not in (errno.EPIPE, errno.EIO):
             traceback.print_exc()

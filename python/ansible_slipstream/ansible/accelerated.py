@@ -21,10 +21,10 @@ from .escalation import Escalation, become_secret
 from .ticket import NotStarted, Ticket
 
 # The agent's first stage: reads eight digits of length, then a deflated program. It ends when the
-# channel does, and has no single quote, so that every shell takes it.
+# channel does, and has no single quote, so that every shell takes it. The program finds itself in `s`.
 FIRST_STAGE = (
     'import os,zlib;exec("def r(n):\\n b=b\\"\\"\\n while len(b)<n:\\n  c=os.read(0,n-len(b))\\n'
-    '  if not c:os._exit(1)\\n  b+=c\\n return b");exec(zlib.decompress(r(int(r(8)))))'
+    '  if not c:os._exit(1)\\n  b+=c\\n return b");s=r(int(r(8)));exec(zlib.decompress(s))'
 )
 # sh -c around sudo around sh -c, and one more for ssh.
 QUOTING_DEPTH = 4

@@ -1,0 +1,90 @@
+//! The agent's program, as a start line's first stage reads it.
+
+use flate2::{Compression, write::ZlibEncoder};
+use slipstream_modgraph::minify;
+use slipstream_wire::Digest;
+use std::{io::Write, sync::OnceLock};
+
+/// The agent's modules in the order in which they need each other.
+const MODULES: &[(&str, &str)] = &[
+    ("frames", include_str!("../../../python/ansible_slipstream/agent/frames.py")),
+    ("importer", include_str!("../../../python/ansible_slipstream/agent/importer.py")),
+    ("fingerprint", include_str!("../../../python/ansible_slipstream/agent/fingerprint.py")),
+    ("guardian", include_str!("../../../python/ansible_slipstream/agent/guardian.py")),
+    ("spawning", include_str!("../../../python/ansible_slipstream/agent/spawning.py")),
+    ("module", include_str!("../../../python/ansible_slipstream/agent/module.py")),
+    ("children", include_str!("../../../python/ansible_slipstream/agent/children.py")),
+    ("jobs", include_str!("../../../python/ansible_slipstream/agent/jobs.py")),
+    ("files", include_str!("../../../python/ansible_slipstream/agent/files.py")),
+    ("copies", include_str!("../../../python/ansible_slipstream/agent/copies.py")),
+    ("loop", include_str!("../../../python/ansible_slipstream/agent/loop.py")),
+];
+
+/// Any that knows both, Python 2's as far as the agent uses it.
+const GRAMMAR: (u8, u8) = (3, 7);
+
+/// Bytes of the length in front of a program.
+const LENGTH: usize = 8;
+
+/// The whole agent: eight digits of length, then deflated source that makes the agent's modules and
+/// runs the last one. `s` is the deflated source itself, `h` and `e` what [`copying`] left.
+pub(crate) fn whole() -> &'static [u8] {
+    static SOURCE: OnceLock<Vec<u8>> = OnceLock::new();
+    SOURCE.get_or_init(|| {
+        let modules: Vec<String> = MODULES
+            .iter()
+            .map(|(name, text)| {
+                let small = minify(text, GRAMMAR).unwrap_or_else(|| (*text).to_owned());
+                format!("({name:?},{})", serde_json::Value::from(small))
+            })
+            .collect();
+        pack(&format!(
+            "import sys,types\nfor n,t in ({},):\n m=types.ModuleType('_slipstream.'+n);\
+             m.__package__='_slipstream'\n sys.modules[m.__name__]=m\n \
+             sys.modules.setdefault('_slipstream',types.ModuleType('_slipstream')).__path__=[]\n \
+             setattr(sys.modules['_slipstream'],n,m)\n \
+             exec(compile(t,'<slipstream '+n+'>','exec',0,1),m.__dict__)\n\
+             g=globals()\nm.main(s,g.get('h',b''),g.get('e',''))\n",
+            modules.join(",")
+        ))
+    })
+}
+
+/// A program that gets the agent and its history from another agent's socket, checks the agent, and
+/// runs it; if that fails it says so and reads the whole agent.
+pub(crate) fn copying(name: &str, token: &str, history: Option<&Digest>) -> Vec<u8> {
+    let expected = history.map_or("", Digest::as_str);
+    let agent = Digest::of(&whole()[LENGTH..]);
+    pack(&format!(
+        "import hashlib\n\
+         def g():\n import _socket as k\n c=k.socket(k.AF_UNIX,k.SOCK_STREAM)\n c.settimeout(5)\n \
+         c.connect(b'\\0{name}')\n c.sendall(b'{token}')\n b=bytearray()\n \
+         while len(b)<1<<28:\n  d=c.recv(1<<18)\n  if not d:break\n  b+=d\n \
+         n={LENGTH}+int(bytes(b[:{LENGTH}]));p=bytes(b[{LENGTH}:n])\n \
+         if hashlib.sha256(p).hexdigest()!='{}':raise ValueError\n return p,bytes(b[n:])\n\
+         try:s,h=g();e='{expected}'\n\
+         except Exception:os.write(1,b'\\0SLIPSTREAM-MORE\\n');s=r(int(r({LENGTH})))\n\
+         exec(zlib.decompress(s))\n",
+        agent.as_str()
+    ))
+}
+
+fn pack(program: &str) -> Vec<u8> {
+    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
+    let _ = encoder.write_all(program.as_bytes());
+    let packed = encoder.finish().unwrap_or_default();
+    [format!("{:0LENGTH$}", packed.len()).into_bytes(), packed].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_agent_is_small_and_plain_ascii() {
+        assert!(MODULES.iter().all(|(_, text)| text.is_ascii()));
+        assert!(whole().len() < 16 << 10, "{} bytes", whole().len());
+        let copying = copying("slipstream-0", "0", Some(&Digest::of(b"x")));
+        assert!(copying.len() < 800, "{} bytes", copying.len());
+    }
+}
