@@ -49,9 +49,8 @@ def measure(title: str, tasks: str, mode: str, sshd: Sshd, folder: Path) -> None
     with Controller(Path(sys.prefix), kind, sshd, folder / "run") as controller:  # type: ignore[arg-type]
         if mode == "mitogen":
             use_mitogen(folder / "run" / "ansible.cfg")
-        known = folder / "run" / "known_hosts"
         with Relay(sshd.port) as relay:
-            known.write_text(known.read_text().replace(f":{sshd.port} ", f":{relay.port} "))
+            relay.make_known(folder / "run" / "known_hosts")
             counts = [0, 0]
             said = []
             for _ in range(2):

@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 
 import pytest
+from kit.interpreters import interpreters
 from kit.runner import Controller
 from kit.sshd import Sshd
 from kit.versions import core
 
-VERSIONS = ("2.7", "3.6", "3.7", "3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "3.14")
 # The oldest Python that each ansible-core's modules run on.
 OLDEST = {(2, 16): (2, 7), (2, 17): (3, 7), (2, 18): (3, 8), (2, 19): (3, 8), (2, 20): (3, 9), (2, 21): (3, 9)}
-
-
-def interpreters() -> dict[str, str]:
-    """Return the Pythons of this machine by version, from pyenv and the PATH."""
-    found = {}
-    root = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser() / "versions"
-    for version in VERSIONS:
-        installed = sorted(root.glob(f"{version}.*/bin/python"))
-        named = shutil.which(f"python{version}", path="/usr/bin:/usr/local/bin")
-        if installed or named:
-            found[version] = str(installed[-1]) if installed else str(named)
-    return found
 
 
 @pytest.mark.parametrize("version", interpreters())

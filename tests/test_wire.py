@@ -1,17 +1,24 @@
-"""The agent's codec against the frames that the Rust codec is held to as well."""
+"""The agent's codec against the frames and name lists that the Rust side is held to as well."""
 
 from __future__ import annotations
 
 import json
 import os
+import zlib
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_slipstream.agent import frames as untyped
+from ansible_slipstream.agent import frames as untyped_frames
+from ansible_slipstream.agent import importer as untyped_importer
 
-frames: Any = untyped
-GOLDEN: list[dict[str, Any]] = json.loads((Path(__file__).parent / "wire" / "frames.json").read_text())
+frames: Any = untyped_frames
+importer: Any = untyped_importer
+FOLDER = Path(__file__).parent / "wire"
+GOLDEN: list[dict[str, Any]] = json.loads((FOLDER / "frames.json").read_text())
+NAMES: list[dict[str, Any]] = json.loads((FOLDER / "names.json").read_text())
+# Bytes that Mitogen's lists of as many names take: 52 modules, 68 of module_utils.
+NAMES_MAX = {"modules": 406, "module_utils": 474}
 
 
 @pytest.mark.parametrize("entry", GOLDEN, ids=[entry["name"] for entry in GOLDEN])
@@ -49,3 +56,10 @@ def test_unknown_version_and_kind_are_refused() -> None:
     for kind, version in ((1, 9), (9, 1)):
         with pytest.raises(frames.BadFrame):
             frames.Decoder().feed(frames.HEADER.pack(0, 0, kind, version, 0, 0))
+
+
+@pytest.mark.parametrize("entry", NAMES, ids=[entry["name"] for entry in NAMES])
+def test_golden_name_list_is_unpacked_and_small(entry: dict[str, Any]) -> None:
+    assert importer.unpack_names(entry["packed"]) == entry["paths"]
+    # Lists travel in bundles, which are deflated.
+    assert len(zlib.compress(entry["packed"].encode(), 9)) <= NAMES_MAX.get(entry["name"], 100)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 
 # A turn of the conversation: the direction of the data changes.
@@ -44,6 +46,10 @@ class Relay:
         self._thread.join()
         self._loop.close()
 
+    def make_known(self, known_hosts: Path) -> None:
+        """Let ssh clients that know the server know it at the relay's port."""
+        known_hosts.write_text(known_hosts.read_text().replace(f":{self.target_port} ", f":{self.port} "))
+
     async def _listen(self) -> None:
         self._server = await asyncio.start_server(self._serve, "0.0.0.0")
         self.port = self._server.sockets[0].getsockname()[1]
@@ -58,7 +64,9 @@ class Relay:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.counts.connections += 1
         there, back = await asyncio.open_connection("127.0.0.1", self.target_port)
-        await asyncio.gather(self._pass(reader, back, up=True), self._pass(there, writer, up=False))
+        # Python before 3.12 complains of a handler that is cancelled; the relay's own end is no error.
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.gather(self._pass(reader, back, up=True), self._pass(there, writer, up=False))
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, up: bool) -> None:
         """Pass one direction on until its end; later data never overtakes, and does not wait for earlier."""

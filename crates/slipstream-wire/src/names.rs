@@ -41,19 +41,3 @@ fn push_escaped(packed: &mut String, text: &str) {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_folder_is_written_once() {
-        let paths = ["a/b/c.py", "a/b/d.py", "a/e.txt", "f.py", "odd,%:\n/=.py"];
-        assert_eq!(pack_names(paths), "a/b:c,d\na:=e.txt\n:f\nodd%2C%25%3A%0A:==.py");
-    }
-
-    #[test]
-    fn nothing_is_nothing() {
-        assert_eq!(pack_names([]), "");
-    }
-}

@@ -1,20 +1,33 @@
-//! The frames that the Python codec reads and writes too.
+//! The frames and name lists that the Python side reads and writes too.
 
 use serde_json::Value;
-use slipstream_wire::{Frame, HEADER_LEN, Header, Limits};
+use slipstream_wire::{Frame, HEADER_LEN, Header, Limits, pack_names};
 
 fn bytes(hex: &Value) -> Vec<u8> {
     let hex = hex.as_str().expect("hex text");
     (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).expect("hex digit")).collect()
 }
 
+fn golden(name: &str) -> Vec<Value> {
+    let file = format!("{}/../../tests/wire/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    let entries: Vec<Value> =
+        serde_json::from_str(&std::fs::read_to_string(file).expect("golden file")).expect("json");
+    assert!(entries.len() > 3);
+    entries
+}
+
+#[test]
+fn golden_name_lists_are_packed() {
+    for entry in golden("names") {
+        let paths = entry["paths"].as_array().expect("paths");
+        let packed = pack_names(paths.iter().map(|path| path.as_str().expect("text")));
+        assert_eq!(packed, entry["packed"], "{}", entry["name"]);
+    }
+}
+
 #[test]
 fn golden_frames_are_read_and_written_alike() {
-    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/wire/frames.json");
-    let entries: Vec<Value> =
-        serde_json::from_str(&std::fs::read_to_string(file).expect("golden frames")).expect("json");
-    assert!(entries.len() > 5);
-    for entry in entries {
+    for entry in golden("frames") {
         let wire = bytes(&entry["wire"]);
         let header = Header::decode(wire.first_chunk().expect("a header"), Limits::AGENT).expect("valid");
         let (control, body) = wire[HEADER_LEN..].split_at(header.control as usize);

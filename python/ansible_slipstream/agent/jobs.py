@@ -132,6 +132,10 @@ class Jobs(object):
         for job in list(self._by_pid.values()):
             self.give_up(job.stream)
 
+    def rest(self):
+        """Let what is ready for the next module go: there will be none."""
+        self._children.close()
+
     def close(self):
         """Say that no more modules will be started."""
         self._children.close()

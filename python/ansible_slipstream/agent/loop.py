@@ -121,6 +121,7 @@ class Agent(object):
     def _rest(self):
         """Take no job ever again: what was allowed to this process may be forbidden by now."""
         self._resting = True
+        self._jobs.rest()
 
     def _end(self):
         self._ending = True

@@ -1,0 +1,21 @@
+"""The Pythons of this machine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+_VERSIONS = ("2.7", "3.6", "3.7", "3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "3.14")
+
+
+def interpreters() -> dict[str, str]:
+    """Return them by version, from pyenv and the PATH."""
+    found = {}
+    root = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser() / "versions"
+    for version in _VERSIONS:
+        installed = sorted(root.glob(f"{version}.*/bin/python"))
+        named = shutil.which(f"python{version}", path="/usr/bin:/usr/local/bin")
+        if installed or named:
+            found[version] = str(installed[-1]) if installed else str(named)
+    return found
