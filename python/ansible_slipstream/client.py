@@ -58,6 +58,7 @@ class Link:
     cwd: str
     umask: int
     linger: float
+    compression: str
     prompt: str | None = None
     ask_once: bool = False
     secret: bytes = b""
@@ -98,7 +99,10 @@ class ScanRequest:
 
 @dataclass(frozen=True)
 class ModuleRequest:
-    """One module call. ``job`` is for the agent; ``evict`` ends the link's other idle agents first."""
+    """One module call. ``job`` is for the agent.
+
+    ``private`` says that parameters or result are secret; ``evict`` ends the link's other idle agents first.
+    """
 
     link: Link
     agent: AgentStart
@@ -106,6 +110,7 @@ class ModuleRequest:
     job: Json
     params: bytes
     run: str
+    private: bool = False
     evict: bool = False
 
 
@@ -168,7 +173,7 @@ class Client:
     def link_key(self, link: Link) -> str:
         """Return the link's identity: two links that differ in anything that matters differ here."""
         parts = [link.transport, link.host, link.argv, link.cwd, link.umask, link.prompt]
-        return self._digest([*parts, link.linger, link.identity_env], link.secret)
+        return self._digest([*parts, link.linger, link.compression, link.identity_env], link.secret)
 
     def agent_key(self, line: str, secret: bytes) -> str:
         """Return an agent's identity: only who knows the same secret gets the same agent."""
@@ -223,6 +228,7 @@ class Client:
             "closure": request.closure,
             "job": request.job,
             "run": request.run,
+            "private": request.private,
             "evict": request.evict,
         }
         while True:

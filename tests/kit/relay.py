@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,10 +25,14 @@ class Counts:
 
 @dataclass
 class Relay:
-    """Listens on a port of 127.0.0.0/8 of its own and passes everything on to ``port``, ``delay`` seconds later."""
+    """Listens on a port of 127.0.0.0/8 of its own and passes everything on to ``target_port``, later.
+
+    ``delay`` is in seconds; ``rate``, in bytes a second and each direction, makes the way narrow.
+    """
 
     target_port: int
     delay: float = 0.0
+    rate: float = math.inf
     counts: Counts = field(default_factory=Counts)
     port: int = 0
 
@@ -70,7 +75,7 @@ class Relay:
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, up: bool) -> None:
         """Pass one direction on until its end; later data never overtakes, and does not wait for earlier."""
-        due: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+        due: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(0 if math.isinf(self.rate) else 1)
         sender = asyncio.create_task(self._send(due, writer))
         try:
             while data := await reader.read(_CHUNK):
@@ -78,10 +83,10 @@ class Relay:
                     self.counts.up += len(data)
                 else:
                     self.counts.down += len(data)
-                due.put_nowait((self._loop.time() + self.delay, data))
+                await due.put((self._loop.time() + self.delay, data))
         except ConnectionError:
             pass
-        due.put_nowait((self._loop.time() + self.delay, b""))
+        await due.put((self._loop.time() + self.delay, b""))
         await sender
 
     async def _send(self, due: asyncio.Queue[tuple[float, bytes]], writer: asyncio.StreamWriter) -> None:
@@ -93,6 +98,7 @@ class Relay:
                     break
                 writer.write(data)
                 await writer.drain()
+                await asyncio.sleep(len(data) / self.rate)
         except ConnectionError:
             pass
         finally:

@@ -44,7 +44,8 @@ class Sshd:
     def __init__(self, max_sessions: int = 10) -> None:
         self._max_sessions = max_sessions
         self._lines: list[str] = []
-        self._listening = threading.Event()
+        self._started = threading.Event()
+        self._listening = False
 
     def __enter__(self) -> Sshd:
         self.folder = Path(tempfile.mkdtemp(prefix="slip-sshd-"))
@@ -62,7 +63,8 @@ class Sshd:
         )
         self.pid = self._process.pid
         threading.Thread(target=self._read_log, name="sshd-log", daemon=True).start()
-        if not self._listening.wait(_START_SECONDS) or self._process.poll() is not None:
+        self._started.wait(_START_SECONDS)
+        if not self._listening:
             self._stop()
             raise RuntimeError(f"sshd did not start: {self.log_text()}")
         return self
@@ -110,8 +112,9 @@ class Sshd:
         for line in self._process.stderr:
             self._lines.append(line.rstrip("\r\n"))
             if "Server listening on" in line:
-                self._listening.set()
-        self._listening.set()
+                self._listening = True
+                self._started.set()
+        self._started.set()
 
     def _stop(self) -> None:
         sessions = processes.children(self.pid)

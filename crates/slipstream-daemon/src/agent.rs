@@ -1,7 +1,11 @@
 //! A running agent: one channel to a target, many streams on it.
 
-use crate::{closures::Held, link::Link};
-use slipstream_wire::{AgentHello, Frame, HEADER_LEN, Header, Limits, ToAgent};
+use crate::{
+    closures::Held,
+    deflate::{self, Deflater, Inflater},
+    link::Link,
+};
+use slipstream_wire::{AgentHello, Compression, Frame, HEADER_LEN, Header, Kind, Limits, ToAgent};
 use std::{
     collections::{HashMap, HashSet},
     io,
@@ -153,8 +157,29 @@ impl Agent {
             link: Arc::clone(link),
         });
         link.agent_started(Arc::clone(&agent));
+        agent.ask_for_compression();
         tokio::spawn(watch_over(Arc::clone(&agent), child, stdin, frames, stdout));
         agent
+    }
+
+    fn ask_for_compression(&self) {
+        let compression = self.compression();
+        let levels = (deflate::message_level(compression), deflate::file_level(compression));
+        if let (Some(level), Some(files)) = levels {
+            let message = ToAgent::Compress { level, files, auto: compression == Compression::Auto };
+            // The outbox is empty yet, so there is room.
+            let _ = self.outbox.try_send(Frame::message(0, &message, vec![]));
+        }
+    }
+
+    /// How much its link deflates.
+    pub(crate) fn compression(&self) -> Compression {
+        self.link.compression()
+    }
+
+    /// Frames that wait for the wire, and how many may; of data these are file chunks.
+    pub(crate) fn backlog(&self) -> (usize, usize) {
+        (self.outbox.max_capacity() - self.outbox.capacity(), self.outbox.max_capacity())
     }
 
     pub(crate) fn is_alive(&self) -> bool {
@@ -251,7 +276,6 @@ impl Agent {
 
     fn deliver(&self, frame: Frame) -> io::Result<()> {
         let size = frame.wire_len();
-        self.link.bytes_down.add(size);
         let streams = lock(&self.streams);
         // A stream that was given up may still have frames on the way.
         let Some(stream) = streams.get(&frame.stream) else { return Ok(()) };
@@ -344,16 +368,33 @@ async fn watch_over(
 }
 
 async fn read_frames(agent: &Agent, mut stdout: impl AsyncRead + Unpin) -> io::Result<()> {
-    loop {
-        match read_frame(&mut stdout).await? {
-            Some(frame) => agent.deliver(frame)?,
-            None => return Ok(()),
+    let mut inflater = Inflater::default();
+    while let Some((header, control, body)) = read_parts(&mut stdout).await? {
+        agent.link.bytes_down.add(HEADER_LEN + header.rest());
+        if header.kind != Kind::Deflated {
+            agent.deliver(Frame::assemble(header, control, body))?;
+            continue;
+        }
+        let frames = inflater.unpack(&body)?;
+        let mut rest = frames.as_slice();
+        while !rest.is_empty() {
+            agent.deliver(read_frame(&mut rest).await?.ok_or_else(|| io::Error::other("half a frame"))?)?;
         }
     }
+    Ok(())
 }
 
 /// Reads one frame of an agent; `None` at the end of the channel.
 pub(crate) async fn read_frame(stdout: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Frame>> {
+    match read_parts(stdout).await? {
+        Some((header, ..)) if header.kind == Kind::Deflated => Err(io::Error::other("a deflated frame here")),
+        parts => Ok(parts.map(|(header, control, body)| Frame::assemble(header, control, body))),
+    }
+}
+
+type Parts = (Header, Vec<u8>, Vec<u8>);
+
+async fn read_parts(stdout: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Parts>> {
     let mut header = [0; HEADER_LEN];
     match stdout.read_exact(&mut header).await {
         Ok(_) => {}
@@ -365,7 +406,7 @@ pub(crate) async fn read_frame(stdout: &mut (impl AsyncRead + Unpin)) -> io::Res
     let mut body = vec![0; header.body as usize];
     stdout.read_exact(&mut control).await?;
     stdout.read_exact(&mut body).await?;
-    Ok(Some(Frame::assemble(header, control, body)))
+    Ok(Some((header, control, body)))
 }
 
 async fn write_frames(
@@ -373,6 +414,7 @@ async fn write_frames(
     mut stdin: ChildStdin,
     mut frames: mpsc::Receiver<Frame>,
 ) -> io::Result<()> {
+    let mut batch = Batch::new(agent.compression());
     loop {
         let frame = tokio::select! {
             frame = frames.recv() => frame,
@@ -383,15 +425,58 @@ async fn write_frames(
             return stdin.shutdown().await;
         };
         // A closure and the run that needs it travel in one write where they fit.
-        let mut bytes = Vec::with_capacity(frame.wire_len());
         let mut next = Some(frame);
         while let Some(frame) = next {
             agent.mark_sent(frame.stream);
-            bytes.extend_from_slice(&frame.encode());
-            next = if bytes.len() < BATCH { frames.try_recv().ok() } else { None };
+            batch.add(&frame)?;
+            next = if batch.size() < BATCH { frames.try_recv().ok() } else { None };
         }
+        let bytes = batch.take()?;
         agent.link.bytes_up.add(bytes.len());
         stdin.write_all(&bytes).await?;
         stdin.flush().await?;
+    }
+}
+
+/// Bytes for one write.
+struct Batch {
+    deflater: Option<Deflater>,
+    bytes: Vec<u8>,
+    /// Frames for the shared stream; they come after `bytes`.
+    shared: Vec<u8>,
+}
+
+impl Batch {
+    fn new(compression: Compression) -> Self {
+        let deflater = deflate::message_level(compression).map(Deflater::new);
+        Self { deflater, bytes: Vec::new(), shared: Vec::new() }
+    }
+
+    /// Adds a frame: data goes as it is, since it was looked at already, and so does a secret.
+    fn add(&mut self, frame: &Frame) -> io::Result<()> {
+        if self.deflater.is_some() && !frame.data && frame.flags & (Frame::DEFLATED | Frame::ALONE) == 0 {
+            self.shared.extend_from_slice(&frame.encode());
+            return Ok(());
+        }
+        self.deflate_shared()?;
+        self.bytes.extend_from_slice(&frame.encode());
+        Ok(())
+    }
+
+    fn size(&self) -> usize {
+        self.bytes.len() + self.shared.len()
+    }
+
+    fn take(&mut self) -> io::Result<Vec<u8>> {
+        self.deflate_shared()?;
+        Ok(std::mem::take(&mut self.bytes))
+    }
+
+    fn deflate_shared(&mut self) -> io::Result<()> {
+        if let Some(deflater) = self.deflater.as_mut().filter(|_| !self.shared.is_empty()) {
+            self.bytes.extend_from_slice(&deflater.pack(&self.shared)?);
+            self.shared.clear();
+        }
+        Ok(())
     }
 }

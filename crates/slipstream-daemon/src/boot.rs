@@ -10,7 +10,7 @@ use crate::{
     program,
     registry::Shared,
 };
-use slipstream_wire::{AgentSpec, AnswerAction, FromAgent, Reply, Request};
+use slipstream_wire::{AgentSpec, AnswerAction, Compression, FromAgent, Reply, Request};
 use std::{
     io::{self, Cursor},
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -53,6 +53,7 @@ struct Start {
     err: Vec<u8>,
     /// What it is to begin with.
     copy: Option<Copy>,
+    compression: Compression,
 }
 
 /// What happened next on a start line.
@@ -145,7 +146,16 @@ impl Start {
         let stdin = child.stdin.take().ok_or_else(missing)?;
         let stdout = child.stdout.take().ok_or_else(missing)?;
         let stderr = child.stderr.take().ok_or_else(missing)?;
-        Ok(Self { child, stdin, stdout, stderr, out: Vec::new(), err: Vec::new(), copy })
+        Ok(Self {
+            child,
+            stdin,
+            stdout,
+            stderr,
+            out: Vec::new(),
+            err: Vec::new(),
+            copy,
+            compression: link.compression(),
+        })
     }
 
     /// Waits for output, its end, or the client's word.
@@ -219,7 +229,7 @@ impl Start {
         // If the process has ended, its output and exit code say so better than a broken pipe.
         let program = match &self.copy {
             Some(copy) => copy.program(),
-            None => program::whole(),
+            None => program::whole(self.compression),
         };
         let _ = self.stdin.write_all(program).await;
         let _ = self.stdin.flush().await;

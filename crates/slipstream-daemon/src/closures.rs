@@ -1,11 +1,10 @@
 //! The closures that controllers have computed, kept by content.
 
-use flate2::{Compression, write::ZlibEncoder};
+use crate::deflate;
 use slipstream_modgraph::look_at;
-use slipstream_wire::{ClosureHead, ClosureInfo, Digest, FileStamp, Frame, ToAgent, pack_names};
+use slipstream_wire::{ClosureHead, ClosureInfo, Compression, Digest, FileStamp, Frame, ToAgent, pack_names};
 use std::{
     collections::{HashMap, HashSet},
-    io::Write,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -66,7 +65,7 @@ impl Held {
         self.bytes += bundle.bytes.len();
         self.closures.insert(closure.clone());
         let message = ToAgent::Closure { digest: closure.clone(), head: bundle.head };
-        Frame::message(0, &message, bundle.bytes.clone())
+        Frame::message(0, &message, bundle.bytes.clone()).flagged(Frame::DEFLATED)
     }
 }
 
@@ -76,7 +75,7 @@ struct Contents {
     by_digest: HashMap<Digest, Arc<ClosureInfo>>,
     blobs: HashMap<Digest, Arc<[u8]>>,
     /// Bundles by the agent's history and by closure: hosts in the same state share one.
-    bundles: HashMap<(Option<Digest>, Digest), Arc<Bundle>>,
+    bundles: HashMap<(Option<Digest>, Digest, Compression), Arc<Bundle>>,
     kept: usize,
 }
 
@@ -134,12 +133,17 @@ impl ClosureCache {
     }
 
     /// Returns what an agent lacks of `closure`, by what it holds.
-    pub(crate) fn bundle(&self, closure: &ClosureInfo, held: &Held) -> Option<Arc<Bundle>> {
-        let id = (held.history.clone(), closure.digest.clone());
+    pub(crate) fn bundle(
+        &self,
+        closure: &ClosureInfo,
+        held: &Held,
+        compression: Compression,
+    ) -> Option<Arc<Bundle>> {
+        let id = (held.history.clone(), closure.digest.clone(), compression);
         if let Some(bundle) = self.lock().bundles.get(&id) {
             return Some(Arc::clone(bundle));
         }
-        let bundle = Arc::new(self.pack(closure, held)?);
+        let bundle = Arc::new(self.pack(closure, held, compression)?);
         let mut contents = self.lock();
         if contents.kept + bundle.bytes.len() > KEPT_BYTES {
             contents.kept -= contents.bundles.values().map(|b| b.bytes.len()).sum::<usize>();
@@ -151,7 +155,7 @@ impl ClosureCache {
     }
 
     /// Packs in the order of paths: files of one folder are alike.
-    fn pack(&self, closure: &ClosureInfo, held: &Held) -> Option<Bundle> {
+    fn pack(&self, closure: &ClosureInfo, held: &Held, compression: Compression) -> Option<Bundle> {
         let mut files: Vec<_> = closure.files.iter().collect();
         files.sort_by(|a, b| a.path.cmp(&b.path));
         let mut head = ClosureHead {
@@ -174,11 +178,8 @@ impl ClosureCache {
             }
         }
         let head = serde_json::to_vec(&head).ok()?;
-        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
-        for part in std::iter::once(head.as_slice()).chain(content.iter().map(AsRef::as_ref)) {
-            encoder.write_all(part).ok()?;
-        }
-        let bytes = encoder.finish().ok()?;
+        let parts: Vec<&[u8]> = std::iter::once(&*head).chain(content.iter().map(AsRef::as_ref)).collect();
+        let bytes = deflate::pack(&parts.concat(), deflate::bundle_level(compression));
         Some(Bundle { head: head.len() as u64, blobs, digest: Digest::of(&bytes), bytes })
     }
 
@@ -235,11 +236,11 @@ mod tests {
         let closure = closure(b"x", vec![]);
         cache.store("k".into(), closure.clone(), b"x").expect("store");
         let mut held = Held::default();
-        let all = cache.bundle(&closure, &held).expect("bundle");
+        let all = cache.bundle(&closure, &held, Compression::Auto).expect("bundle");
         assert_eq!(all.blobs, vec![Digest::of(b"x")]);
         held.take(&closure.digest, &all);
         assert!(held.has(&closure.digest));
-        let none = cache.bundle(&closure, &held).expect("bundle");
+        let none = cache.bundle(&closure, &held, Compression::Auto).expect("bundle");
         assert!(none.blobs.is_empty());
     }
 }

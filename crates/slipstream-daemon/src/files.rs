@@ -1,8 +1,8 @@
 //! Files to and from a target, through an agent of the login account.
 
-use crate::{agent::Stream, connection::Client, error::Error, registry::Shared};
+use crate::{agent::Stream, connection::Client, deflate, error::Error, registry::Shared};
 use sha2::{Digest as _, Sha256};
-use slipstream_wire::{Digest, Frame, FromAgent, Reply, ToAgent};
+use slipstream_wire::{Compression, Digest, Frame, FromAgent, Reply, ToAgent};
 use std::{
     fs::File,
     io::{self, Read, Write},
@@ -12,6 +12,10 @@ use std::{
 
 /// Bytes read, sent and written at a time.
 const CHUNK: usize = 128 << 10;
+/// A file below that many bytes is deflated without measuring: there is nothing to measure by.
+const SMALL: u64 = 4 << 20;
+/// Chunks that go as they are after one that did not shrink.
+const SKIP: u32 = 15;
 
 /// How a transfer ended, if not well.
 enum Trouble {
@@ -99,31 +103,28 @@ async fn send_file(stream: &mut Stream, path: &str, mode: u32, file: File) -> Re
         return Err(Trouble::Lost);
     }
     let agent = Arc::clone(&stream.agent);
-    let mut hash = Sha256::new();
-    let mut sent = 0;
-    let mut file = Some(file);
-    while let Some(mut open) = file.take() {
+    let mut source = Some(Source::new(file, agent.compression()));
+    let (sent, digest) = loop {
+        let Some(mut reading) = source.take() else { return Err(Trouble::Lost) };
+        let deflating = reading.deflates(agent.backlog());
         // The file may be a pipe that stands still; the link may break meanwhile.
-        let (chunk, rest) = tokio::select! {
-            read = blocking(move || read_chunk(&mut open).map(|chunk| (chunk, open))) => read?,
+        let (chunk, flags, rest) = tokio::select! {
+            read = blocking(move || reading.read(deflating).map(|(chunk, flags)| (chunk, flags, reading))) => read?,
             event = stream.next() => return Err(refusal(event)),
         };
         if chunk.is_empty() {
-            break;
+            break (rest.read, Digest::from_bytes(&rest.hash.finalize()));
         }
-        file = Some(rest);
-        hash.update(&chunk);
-        sent += chunk.len() as u64;
-        let frame = Frame::data(stream.id, 0, chunk);
+        source = Some(rest);
+        let frame = Frame::data(stream.id, flags, chunk);
         // A full disk is told at once; there is no point in sending the rest.
         tokio::select! {
             biased;
             event = stream.next() => return Err(refusal(event)),
             ok = agent.send(frame) => if !ok { return Err(Trouble::Lost) },
         }
-    }
-    let end = ToAgent::PutEnd { digest: Digest::from_bytes(&hash.finalize()) };
-    if !stream.tell(&end, vec![]).await {
+    };
+    if !stream.tell(&ToAgent::PutEnd { digest }, vec![]).await {
         return Err(Trouble::Lost);
     }
     match stream.next().await.map(|frame| frame.parse()) {
@@ -144,9 +145,7 @@ async fn receive_file(stream: &mut Stream, path: &str, file: File) -> Result<(u6
         },
         None => return Err(Trouble::Lost),
     };
-    let mut hash = Sha256::new();
-    let mut received = 0;
-    let mut file = file;
+    let (mut file, mut hash, mut received) = (file, Sha256::new(), 0);
     loop {
         let frame = stream.next().await.ok_or(Trouble::Lost)?;
         if !frame.data {
@@ -158,9 +157,14 @@ async fn receive_file(stream: &mut Stream, path: &str, file: File) -> Result<(u6
             return Ok((received, mode));
         }
         let bytes = frame.body.len() as u64;
-        hash.update(&frame.body);
-        file = blocking(move || file.write_all(&frame.body).map(|()| file)).await?;
-        received += bytes;
+        let deflated = frame.flags & Frame::DEFLATED != 0;
+        (file, hash, received) = blocking(move || {
+            let content = if deflated { deflate::unpack(&frame.body)? } else { frame.body };
+            hash.update(&content);
+            file.write_all(&content)?;
+            Ok((file, hash, received + content.len() as u64))
+        })
+        .await?;
         if !stream.tell(&ToAgent::Credit { bytes }, vec![]).await {
             return Err(Trouble::Lost);
         }
@@ -175,11 +179,50 @@ fn refusal(event: Option<Frame>) -> Trouble {
     }
 }
 
-fn read_chunk(file: &mut File) -> io::Result<Vec<u8>> {
-    let mut chunk = vec![0; CHUNK];
-    let n = file.read(&mut chunk)?;
-    chunk.truncate(n);
-    Ok(chunk)
+/// A file on its way to a target.
+struct Source {
+    file: File,
+    hash: Sha256,
+    read: u64,
+    level: Option<u8>,
+    /// Deflates only while the link is the slower one.
+    auto: bool,
+    /// Chunks that are sent as they are, since one before them did not shrink.
+    skip: u32,
+}
+
+impl Source {
+    fn new(file: File, compression: Compression) -> Self {
+        let small = file.metadata().is_ok_and(|found| found.len() < SMALL);
+        let auto = compression == Compression::Auto && !small;
+        let level = deflate::file_level(compression);
+        Self { file, hash: Sha256::new(), read: 0, level, auto, skip: 0 }
+    }
+
+    /// Tells whether to deflate the next chunk. What waits for the wire measures the link against us.
+    fn deflates(&mut self, (waiting, room): (usize, usize)) -> Option<u8> {
+        if self.skip > 0 {
+            self.skip -= 1;
+            return None;
+        }
+        self.level.filter(|_| !self.auto || waiting >= room / 2)
+    }
+
+    /// Reads a chunk, empty at the end, with its frame's flags.
+    fn read(&mut self, deflating: Option<u8>) -> io::Result<(Vec<u8>, u16)> {
+        let mut chunk = vec![0; CHUNK];
+        let n = self.file.read(&mut chunk)?;
+        chunk.truncate(n);
+        self.hash.update(&chunk);
+        self.read += n as u64;
+        let Some(level) = deflating.filter(|_| n > 0) else { return Ok((chunk, 0)) };
+        let packed = deflate::pack(&chunk, i32::from(level));
+        if packed.len() > n - n / 16 {
+            self.skip = SKIP;
+            return Ok((chunk, 0));
+        }
+        Ok((packed, Frame::DEFLATED))
+    }
 }
 
 /// Runs file work beside the event loop: a slow disk must not hold other hosts up.

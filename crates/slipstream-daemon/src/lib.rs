@@ -11,6 +11,7 @@ mod closures;
 mod config;
 mod connection;
 mod copies;
+mod deflate;
 mod error;
 mod files;
 mod handler;

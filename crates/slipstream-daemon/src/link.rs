@@ -7,7 +7,7 @@ use crate::{
     registry::Shared,
     stats::Counter,
 };
-use slipstream_wire::{LinkSpec, Transport};
+use slipstream_wire::{Compression, LinkSpec, Transport};
 use std::{
     collections::{BTreeMap, HashMap},
     io::ErrorKind,
@@ -115,6 +115,14 @@ impl Link {
         });
         tokio::spawn(watch_over(Arc::clone(&link), Arc::clone(shared), master));
         Ok(link)
+    }
+
+    /// How much to deflate; on one machine it never pays.
+    pub(crate) fn compression(&self) -> Compression {
+        match self.spec.transport {
+            Transport::Local => Compression::Off,
+            Transport::Ssh => self.spec.compression,
+        }
     }
 
     /// Marks the link as in use until the returned guard is dropped.
@@ -240,9 +248,22 @@ fn with_options(spec: &LinkSpec, own: impl IntoIterator<Item = String>) -> Vec<S
     let (program, rest) = spec.argv.split_first().map_or(("ssh", &[][..]), |(p, r)| (p.as_str(), r));
     let mut argv = vec![program.to_owned()];
     argv.extend(own);
-    argv.extend_from_slice(rest);
+    for (at, argument) in rest.iter().enumerate() {
+        // This one wins over `Compression=no`, wherever it stands.
+        let compresses = argument == "-C" && !at.checked_sub(1).is_some_and(|i| takes_a_value(&rest[i]));
+        if !compresses {
+            argv.push(argument.clone());
+        }
+    }
     argv.push(spec.host.clone());
     argv
+}
+
+/// Whether ssh takes the next argument as this one's value.
+fn takes_a_value(argument: &str) -> bool {
+    let mut chars = argument.chars();
+    let option = (chars.next(), chars.next(), chars.next());
+    matches!(option, (Some('-'), Some(letter), None) if "BbcDEeFIiJLlmOoPpQRSWw".contains(letter))
 }
 
 fn environment(shared: &Shared, spec: &LinkSpec, offer: Option<&Offer>) -> BTreeMap<String, String> {
@@ -269,6 +290,8 @@ async fn start_master(
     let mut own: Vec<String> =
         ["-N", "-T", "-o", "ControlMaster=yes", "-o", "ControlPersist=no", "-o"].map(String::from).to_vec();
     own.push(control_option(control_path));
+    // We deflate what is worth it ourselves; doing it twice only makes big files slow.
+    own.extend(["-o", "Compression=no"].map(String::from));
     if !mentions_keepalive(&spec.argv) {
         own.extend(["-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=4"].map(String::from));
     }
@@ -371,21 +394,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn our_options_come_before_the_users() {
+    fn our_options_come_before_the_users_and_ssh_deflates_nothing() {
         let spec = LinkSpec {
             key: "k".into(),
             transport: Transport::Ssh,
             host: "h".into(),
-            argv: ["ssh", "-o", "ControlMaster=auto"].map(String::from).to_vec(),
+            argv: ["ssh", "-C", "-o", "ControlMaster=auto", "-E", "-C"].map(String::from).to_vec(),
             env: BTreeMap::new(),
             cwd: "/".into(),
             umask: 0o22,
             linger: 1.0,
+            compression: Compression::Auto,
             prompt: None,
             ask_once: false,
         };
         let argv = with_options(&spec, ["-N".to_owned()]);
-        assert_eq!(argv, ["ssh", "-N", "-o", "ControlMaster=auto", "h"]);
+        assert_eq!(argv, ["ssh", "-N", "-o", "ControlMaster=auto", "-E", "-C", "h"]);
     }
 
     #[test]

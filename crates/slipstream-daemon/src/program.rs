@@ -1,9 +1,9 @@
 //! The agent's program, as a start line's first stage reads it.
 
-use flate2::{Compression, write::ZlibEncoder};
+use crate::deflate;
 use slipstream_modgraph::minify;
-use slipstream_wire::Digest;
-use std::{io::Write, sync::OnceLock};
+use slipstream_wire::{Compression, Digest};
+use std::sync::OnceLock;
 
 /// The agent's modules in the order in which they need each other.
 const MODULES: &[(&str, &str)] = &[
@@ -28,8 +28,19 @@ const LENGTH: usize = 8;
 
 /// The whole agent: eight digits of length, then deflated source that makes the agent's modules and
 /// runs the last one. `s` is the deflated source itself, `h` and `e` what [`copying`] left.
-pub(crate) fn whole() -> &'static [u8] {
-    static SOURCE: OnceLock<Vec<u8>> = OnceLock::new();
+pub(crate) fn whole(compression: Compression) -> &'static [u8] {
+    static PACKED: OnceLock<Vec<u8>> = OnceLock::new();
+    static PLAIN: OnceLock<Vec<u8>> = OnceLock::new();
+    match compression {
+        Compression::Off => PLAIN.get_or_init(|| pack(agent(), compression)),
+        // It is small, and deflated once in the daemon's life.
+        _ => PACKED.get_or_init(|| pack(agent(), Compression::Best)),
+    }
+}
+
+/// The agent's source in one.
+fn agent() -> &'static str {
+    static SOURCE: OnceLock<String> = OnceLock::new();
     SOURCE.get_or_init(|| {
         let modules: Vec<String> = MODULES
             .iter()
@@ -38,7 +49,7 @@ pub(crate) fn whole() -> &'static [u8] {
                 format!("({name:?},{})", serde_json::Value::from(small))
             })
             .collect();
-        pack(&format!(
+        format!(
             "import sys,types\nfor n,t in ({},):\n m=types.ModuleType('_slipstream.'+n);\
              m.__package__='_slipstream'\n sys.modules[m.__name__]=m\n \
              sys.modules.setdefault('_slipstream',types.ModuleType('_slipstream')).__path__=[]\n \
@@ -46,16 +57,21 @@ pub(crate) fn whole() -> &'static [u8] {
              exec(compile(t,'<slipstream '+n+'>','exec',0,1),m.__dict__)\n\
              g=globals()\nm.main(s,g.get('h',b''),g.get('e',''))\n",
             modules.join(",")
-        ))
+        )
     })
 }
 
 /// A program that gets the agent and its history from another agent's socket, checks the agent, and
 /// runs it; if that fails it says so and reads the whole agent.
-pub(crate) fn copying(name: &str, token: &str, history: Option<&Digest>) -> Vec<u8> {
+pub(crate) fn copying(
+    name: &str,
+    token: &str,
+    history: Option<&Digest>,
+    compression: Compression,
+) -> Vec<u8> {
     let expected = history.map_or("", Digest::as_str);
-    let agent = Digest::of(&whole()[LENGTH..]);
-    pack(&format!(
+    let agent = Digest::of(&whole(compression)[LENGTH..]);
+    let program = format!(
         "import hashlib\n\
          def g():\n import _socket as k\n c=k.socket(k.AF_UNIX,k.SOCK_STREAM)\n c.settimeout(5)\n \
          c.connect(b'\\0{name}')\n c.sendall(b'{token}')\n b=bytearray()\n \
@@ -66,13 +82,12 @@ pub(crate) fn copying(name: &str, token: &str, history: Option<&Digest>) -> Vec<
          except Exception:os.write(1,b'\\0SLIPSTREAM-MORE\\n');s=r(int(r({LENGTH})))\n\
          exec(zlib.decompress(s))\n",
         agent.as_str()
-    ))
+    );
+    pack(&program, compression)
 }
 
-fn pack(program: &str) -> Vec<u8> {
-    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
-    let _ = encoder.write_all(program.as_bytes());
-    let packed = encoder.finish().unwrap_or_default();
+fn pack(program: &str, compression: Compression) -> Vec<u8> {
+    let packed = deflate::pack(program.as_bytes(), deflate::bundle_level(compression));
     [format!("{:0LENGTH$}", packed.len()).into_bytes(), packed].concat()
 }
 
@@ -83,8 +98,9 @@ mod tests {
     #[test]
     fn the_agent_is_small_and_plain_ascii() {
         assert!(MODULES.iter().all(|(_, text)| text.is_ascii()));
-        assert!(whole().len() < 16 << 10, "{} bytes", whole().len());
-        let copying = copying("slipstream-0", "0", Some(&Digest::of(b"x")));
+        let whole = whole(Compression::Auto);
+        assert!(whole.len() < 16 << 10, "{} bytes", whole.len());
+        let copying = copying("slipstream-0", "0", Some(&Digest::of(b"x")), Compression::Auto);
         assert!(copying.len() < 800, "{} bytes", copying.len());
     }
 }

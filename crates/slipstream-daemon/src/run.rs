@@ -129,7 +129,8 @@ async fn run_on(
         return Ok(Some(Stop::Again));
     }
     let message = ToAgent::Run { closure: closure.digest.clone(), job: request.job.clone() };
-    if !stream.tell(&message, params.to_vec()).await {
+    let frame = Frame::message(stream.id, &message, params.to_vec());
+    if !agent.send(if request.private { frame.flagged(Frame::ALONE) } else { frame }).await {
         return Ok(Some(Stop::Again));
     }
     loop {
@@ -182,7 +183,7 @@ async fn send_closure(shared: &Shared, agent: &Agent, closure: &ClosureInfo) -> 
     if held.has(&closure.digest) {
         return true;
     }
-    let Some(bundle) = shared.closures.bundle(closure, &held) else { return false };
+    let Some(bundle) = shared.closures.bundle(closure, &held, agent.compression()) else { return false };
     agent.send(held.take(&closure.digest, &bundle)).await
 }
 

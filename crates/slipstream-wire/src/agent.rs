@@ -7,7 +7,16 @@ use serde_json::Value;
 #[serde(tag = "op", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ToAgent {
-    /// Brings a closure. The body is deflated: a [`ClosureHead`] in JSON, then the blobs that the agent lacks.
+    /// Has the agent deflate what it sends.
+    Compress {
+        /// Of the shared stream.
+        level: u8,
+        /// Of files' content.
+        files: u8,
+        /// Files only while the link is slower than deflating them.
+        auto: bool,
+    },
+    /// Brings a closure. The body is deflated, whatever the flags say: a [`ClosureHead`] in JSON, then the blobs that the agent lacks.
     Closure {
         /// The closure's id.
         digest: Digest,

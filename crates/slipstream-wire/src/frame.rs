@@ -14,6 +14,8 @@ pub enum Kind {
     Message = 1,
     /// Raw bytes of a stream; [`Frame::STDERR`] tells module output apart.
     Data = 2,
+    /// Whole frames, put through the deflate stream that the channel has in each direction.
+    Deflated = 3,
 }
 
 /// The largest parts a reader accepts, checked before anything is allocated.
@@ -100,6 +102,7 @@ impl Header {
         let kind = match bytes[8] {
             1 => Kind::Message,
             2 => Kind::Data,
+            3 => Kind::Deflated,
             other => return Err(FrameError::Kind(other)),
         };
         if control > limits.control || body > limits.body {
@@ -107,16 +110,44 @@ impl Header {
         }
         Ok(Self { control, body, kind, flags: u16::from_be_bytes([bytes[10], bytes[11]]), stream: word(12) })
     }
+
+    /// Writes the header.
+    pub fn encode(&self) -> [u8; HEADER_LEN] {
+        let mut out = [0; HEADER_LEN];
+        out[0..4].copy_from_slice(&self.control.to_be_bytes());
+        out[4..8].copy_from_slice(&self.body.to_be_bytes());
+        out[8] = self.kind as u8;
+        out[9] = WIRE_VERSION;
+        out[10..12].copy_from_slice(&self.flags.to_be_bytes());
+        out[12..16].copy_from_slice(&self.stream.to_be_bytes());
+        out
+    }
+
+    /// Bytes of the parts that follow.
+    pub fn rest(&self) -> usize {
+        self.control as usize + self.body as usize
+    }
 }
 
 impl Frame {
     /// Flag on data: it is standard error, not standard output.
     pub const STDERR: u16 = 1;
+    /// Flag: the body is deflated by itself.
+    pub const DEFLATED: u16 = 2;
+    /// Flag: it carries a secret, so neither it nor its answer goes through the shared stream, where sizes
+    /// tell what is like what went before.
+    pub const ALONE: u16 = 4;
 
     /// A message with its raw body.
     pub fn message(stream: u32, control: &impl Serialize, body: Vec<u8>) -> Self {
         let control = serde_json::to_vec(control).unwrap_or_default();
         Self { data: false, flags: 0, stream, control, body }
+    }
+
+    /// The same with these flags.
+    #[must_use]
+    pub fn flagged(self, flags: u16) -> Self {
+        Self { flags, ..self }
     }
 
     /// Raw bytes of a stream.
@@ -140,15 +171,10 @@ impl Frame {
 
     /// Writes the header.
     pub fn header(&self) -> [u8; HEADER_LEN] {
-        let mut out = [0; HEADER_LEN];
-        let len = |part: &Vec<u8>| u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes();
-        out[0..4].copy_from_slice(&len(&self.control));
-        out[4..8].copy_from_slice(&len(&self.body));
-        out[8] = if self.data { Kind::Data as u8 } else { Kind::Message as u8 };
-        out[9] = WIRE_VERSION;
-        out[10..12].copy_from_slice(&self.flags.to_be_bytes());
-        out[12..16].copy_from_slice(&self.stream.to_be_bytes());
-        out
+        let len = |part: &Vec<u8>| u32::try_from(part.len()).unwrap_or(u32::MAX);
+        let kind = if self.data { Kind::Data } else { Kind::Message };
+        let (control, body) = (len(&self.control), len(&self.body));
+        Header { control, body, kind, flags: self.flags, stream: self.stream }.encode()
     }
 
     /// Bytes on the wire.

@@ -15,7 +15,7 @@ pub use digest::Digest;
 pub use frame::{Frame, FrameError, HEADER_LEN, Header, Kind, Limits, WIRE_VERSION};
 pub use names::pack_names;
 pub use request::{
-    AgentSpec, AnswerAction, ClosureFile, ClosureInfo, FileStamp, LinkSpec, Reply, Request, RunRequest,
-    Transport,
+    AgentSpec, AnswerAction, ClosureFile, ClosureInfo, Compression, FileStamp, LinkSpec, Reply, Request,
+    RunRequest, Transport,
 };
 pub use scan::{Collection, World};

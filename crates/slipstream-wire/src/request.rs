@@ -32,10 +32,26 @@ pub struct LinkSpec {
     pub umask: u32,
     /// Seconds that an unused link stays open.
     pub linger: f64,
+    /// How much to deflate.
+    pub compression: Compression,
     /// Text that a prompt must contain to be answered with the secret; absent without a secret.
     pub prompt: Option<String>,
     /// Whether a second question means that the secret is wrong, as sshpass has it; otherwise ssh decides.
     pub ask_once: bool,
+}
+
+/// How much a link deflates: bundles, messages, files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Compression {
+    /// Nothing.
+    Off,
+    /// Everything that shrinks, at little cost.
+    Fast,
+    /// Everything that shrinks, as small as can be.
+    Best,
+    /// Files only while the link is slower than deflating them.
+    Auto,
 }
 
 /// Which agent a request wants and how to start it.
@@ -65,6 +81,9 @@ pub struct RunRequest {
     pub job: Value,
     /// The run (one `ansible-playbook`) this belongs to.
     pub run: String,
+    /// Its parameters or its result are secret.
+    #[serde(default)]
+    pub private: bool,
     /// Ends the link's other idle agents first: they would stand in the module's way.
     #[serde(default)]
     pub evict: bool,

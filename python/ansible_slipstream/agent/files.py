@@ -7,11 +7,19 @@ import fcntl
 import hashlib
 import os
 import stat
+import time
+import zlib
 
 from . import frames
 
 # Bytes on the way to the daemon at most; it gives credit as it writes them.
 WINDOW = 2 << 20
+# A file below that many bytes is deflated without measuring: there is nothing to measure by.
+SMALL = 4 << 20
+# Bytes a second above which the link is faster than deflating, with room for machines slower than ours.
+FAST = 30 << 20
+# Parts that go as they are after one that did not shrink.
+SKIP = 15
 PART_SUFFIX = ".slipstream-part"
 
 
@@ -73,7 +81,7 @@ class Incoming(object):
 class Outgoing(object):
     """A file that is being fetched."""
 
-    def __init__(self, path):
+    def __init__(self, path, level, auto):
         self._fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         found = os.fstat(self._fd)
         if not stat.S_ISREG(found.st_mode):
@@ -83,13 +91,39 @@ class Outgoing(object):
         self.mode = stat.S_IMODE(found.st_mode)
         self.hash = hashlib.sha256()
         self.credit = WINDOW
+        self._level = level
+        # None until it is known whether the link is slow.
+        self._slow = None if auto and self.size >= SMALL else True
+        self._skip = 0
+        self._granted = 0
+        self._started = time.time()
 
     def read(self):
-        """Return the next part, empty at the end."""
+        """Return the next part, empty at the end, and its frame's flags."""
         data = os.read(self._fd, frames.CHUNK // 2)
         self.hash.update(data)
-        self.credit -= len(data)
-        return data
+        packed = self._pack(data)
+        self.credit -= len(packed)
+        return packed, frames.ALONE | (0 if packed is data else frames.PACKED)
+
+    def grant(self, size):
+        """Take credit; how long that of the first window takes tells how fast the link is."""
+        self.credit += size
+        self._granted += size
+        if self._slow is None and self._granted >= WINDOW:
+            self._slow = self._granted < FAST * (time.time() - self._started)
+
+    def _pack(self, data):
+        if not (data and self._level and self._slow):
+            return data
+        if self._skip:
+            self._skip -= 1
+            return data
+        packed = zlib.compress(data, self._level)
+        if len(packed) > len(data) - len(data) // 16:
+            self._skip = SKIP
+            return data
+        return packed
 
     def close(self):
         """Let go of the file."""
@@ -105,6 +139,11 @@ class Files(object):
         self._folder = folder
         self._incoming = {}
         self._outgoing = {}
+        self._level, self._auto = 0, False
+
+    def compress(self, level, auto):
+        """Deflate what is fetched from now on; ``auto``: only over links that are slower than that."""
+        self._level, self._auto = level, auto
 
     def put(self, stream, message):
         """Begin a file."""
@@ -113,16 +152,16 @@ class Files(object):
         except (OSError, IOError) as error:
             self._refuse(stream, error)
 
-    def data(self, stream, data):
+    def data(self, frame):
         """Take a part; parts of a file that failed are dropped."""
-        incoming = self._incoming.get(stream)
+        incoming = self._incoming.get(frame.stream)
         if incoming is None:
             return
         try:
-            incoming.write(data)
+            incoming.write(zlib.decompress(frame.body) if frame.flags & frames.PACKED else frame.body)
         except (OSError, IOError) as error:
-            self.abandon(stream)
-            self._refuse(stream, error)
+            self.abandon(frame.stream)
+            self._refuse(frame.stream, error)
 
     def put_end(self, stream, message):
         """Put a file in place."""
@@ -141,7 +180,7 @@ class Files(object):
     def fetch(self, stream, message):
         """Begin sending a file."""
         try:
-            outgoing = self._outgoing[stream] = Outgoing(self._absolute(message["path"]))
+            outgoing = self._outgoing[stream] = Outgoing(self._absolute(message["path"]), self._level, self._auto)
         except (OSError, IOError) as error:
             self._refuse(stream, error)
             return
@@ -151,7 +190,7 @@ class Files(object):
     def give_credit(self, stream, message):
         """Send more of a file."""
         if stream in self._outgoing:
-            self._outgoing[stream].credit += message["bytes"]
+            self._outgoing[stream].grant(message["bytes"])
             self._pump(stream)
 
     def abandon(self, stream):
@@ -178,7 +217,7 @@ class Files(object):
         outgoing = self._outgoing[stream]
         while outgoing.credit > 0:
             try:
-                data = outgoing.read()
+                data, flags = outgoing.read()
             except (OSError, IOError) as error:
                 self.abandon(stream)
                 self._refuse(stream, error)
@@ -187,7 +226,7 @@ class Files(object):
                 self.abandon(stream)
                 self._writer.message(stream, {"op": "file_end", "digest": outgoing.hash.hexdigest()})
                 return
-            self._writer.data(stream, data)
+            self._writer.data(stream, data, flags)
 
     def _refuse(self, stream, error):
         self._writer.message(stream, {"op": "file_error", "text": _words(error)})

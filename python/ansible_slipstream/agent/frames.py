@@ -7,10 +7,12 @@ import json
 import os
 import struct
 import sys
+import zlib
 
 VERSION = 1
-MESSAGE, DATA = 1, 2
-STDERR = 1
+MESSAGE, DATA, DEFLATED = 1, 2, 3
+# Flags: error output; a body that is deflated by itself; a secret, for which there is no shared stream.
+STDERR, PACKED, ALONE = 1, 2, 4
 GREETING = b"\0SLIPSTREAM-AGENT\n"
 # Longer parts are split: the daemon takes no larger ones from a target.
 CHUNK = 256 << 10
@@ -39,6 +41,8 @@ class Decoder(object):
 
     def __init__(self):
         self._buffer = bytearray()
+        self._inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+        self._inflated = None
 
     def feed(self, data):
         """Take bytes and return the frames that are whole now."""
@@ -46,16 +50,26 @@ class Decoder(object):
         frames = []
         while len(self._buffer) >= HEADER.size:
             control_len, body_len, kind, version, flags, stream = HEADER.unpack(bytes(self._buffer[: HEADER.size]))
-            if version != VERSION or kind not in (MESSAGE, DATA):
+            if version != VERSION or kind not in (MESSAGE, DATA, DEFLATED):
                 raise BadFrame("frame of version %d, kind %d" % (version, kind))
             body_at = HEADER.size + control_len
             end = body_at + body_len
             if len(self._buffer) < end:
                 break
-            control = _parse(bytes(self._buffer[HEADER.size : body_at])) if control_len else None
-            frames.append(Frame(control, bytes(self._buffer[body_at:end]), flags, stream))
+            control = bytes(self._buffer[HEADER.size : body_at])
+            body = bytes(self._buffer[body_at:end])
             del self._buffer[:end]
+            if kind == DEFLATED:
+                frames.extend(self._shared().feed(self._inflate.decompress(body)))
+            else:
+                frames.append(Frame(_parse(control) if control else None, body, flags, stream))
         return frames
+
+    def _shared(self):
+        """Return the decoder of the frames in the shared stream."""
+        if self._inflated is None:
+            self._inflated = Decoder()
+        return self._inflated
 
 
 def _parse(text):
@@ -86,6 +100,11 @@ class Writer(object):
 
     def __init__(self, fd):
         self._fd = fd
+        self._deflate = None
+
+    def compress(self, level):
+        """Put messages through a deflate stream from now on."""
+        self._deflate = zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS)
 
     def raw(self, data):
         """Write bytes, whole."""
@@ -97,13 +116,19 @@ class Writer(object):
                 if error.errno != errno.EINTR:
                     raise
 
-    def message(self, stream, control, body=b""):
+    def message(self, stream, control, body=b"", flags=0):
         """Write a message with its raw body."""
-        self.raw(message(stream, control, body))
+        self._write(message(stream, control, body), flags)
 
     def data(self, stream, body, flags=0):
         """Write raw bytes of a stream."""
-        self.raw(HEADER.pack(0, len(body), DATA, VERSION, flags, stream) + body)
+        self._write(HEADER.pack(0, len(body), DATA, VERSION, flags, stream) + body, flags)
+
+    def _write(self, frame, flags):
+        if self._deflate is not None and not flags & ALONE:
+            body = self._deflate.compress(frame) + self._deflate.flush(zlib.Z_SYNC_FLUSH)
+            frame = HEADER.pack(0, len(body), DEFLATED, VERSION, 0, 0) + body
+        self.raw(frame)
 
 
 def read_some(fd, size):

@@ -21,8 +21,10 @@ SILENT_DEATHS = (signal.SIGINT, signal.SIGPIPE)
 class Job(object):
     """One running module."""
 
-    def __init__(self, stream, name, pid, out, err, base):
+    def __init__(self, stream, flags, name, pid, out, err, base):
         self.stream = stream
+        # Those of the frames that answer.
+        self.flags = flags & frames.ALONE
         self.name = name
         self.pid = pid
         self.base = base
@@ -50,17 +52,18 @@ class Jobs(object):
         self._by_pid = {}
         self._by_fd = {}
 
-    def start(self, stream, closure, job, params, preloaded):
-        """Let a child run the module."""
+    def start(self, frame, preloaded):
+        """Let a child run the module that a message asks for."""
+        stream, job = frame.stream, frame.control["job"]
         try:
-            child = self._children.start(closure, job, params)
+            child = self._children.start(frame.control["closure"], job, frame.body)
         except (OSError, IOError) as error:
             # Out of descriptors or processes: this job fails, the others go on.
             words = ("slipstream: the module could not be started: %s\n" % error.strerror).encode("utf-8")
             self._writer.message(stream, {"op": "exit", "rc": 1, "out": 0}, words)
             return
         pid, out_read, err_read = child.pid, child.out, child.err
-        started = Job(stream, job["name"], pid, out_read, err_read, preloaded.base)
+        started = Job(stream, frame.flags, job["name"], pid, out_read, err_read, preloaded.base)
         for fd in (out_read, err_read):
             fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_NONBLOCK)
             fcntl.fcntl(fd, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
@@ -165,7 +168,7 @@ class Jobs(object):
         if job.given_up:
             return
         text = self._own_path(job, text)
-        flags = frames.STDERR if fd == job.err else 0
+        flags = job.flags | (frames.STDERR if fd == job.err else 0)
         for at in range(0, len(text), frames.CHUNK):
             self._writer.data(job.stream, text[at : at + frames.CHUNK], flags)
 
@@ -183,7 +186,7 @@ class Jobs(object):
         code, last_words = _shell_view(job.status)
         err = self._own_path(job, b"".join(job.collected[job.err])) + last_words
         out = self._own_path(job, b"".join(job.collected[job.out]))
-        self._writer.message(job.stream, {"op": "exit", "rc": code, "out": len(out)}, out + err)
+        self._writer.message(job.stream, {"op": "exit", "rc": code, "out": len(out)}, out + err, job.flags)
         self._children.make_ready()
 
     @staticmethod

@@ -40,6 +40,7 @@ class Agent(object):
             "put": lambda frame: self._files.put(frame.stream, frame.control),
             "put_end": lambda frame: self._files.put_end(frame.stream, frame.control),
             "fetch": lambda frame: self._files.fetch(frame.stream, frame.control),
+            "compress": lambda frame: self._compress(frame.control),
             "credit": lambda frame: self._files.give_credit(frame.stream, frame.control),
             "serve": lambda frame: self._copies.offer(frame.control["name"], frame.control["token"]),
             "rest": lambda frame: self._rest(),
@@ -89,12 +90,16 @@ class Agent(object):
             return
         for frame in self._decoder.feed(data):
             if frame.control is None:
-                self._files.data(frame.stream, frame.body)
+                self._files.data(frame)
                 continue
             handler = self._handlers.get(frame.control["op"])
             if handler is None:
                 raise frames.BadFrame("unknown message %r" % frame.control["op"])
             handler(frame)
+
+    def _compress(self, message):
+        self._writer.compress(message["level"])
+        self._files.compress(message["files"], message["auto"])
 
     def _closure(self, frame):
         message = frame.control
@@ -108,11 +113,10 @@ class Agent(object):
         if changed is not None:
             self._writer.message(frame.stream, {"op": "stale", "what": changed})
             return
-        job = frame.control["job"]
-        closure = frame.control["closure"]
-        if self._preloaded.load(self._closures.files(closure), job["preload"]):
+        preload = frame.control["job"]["preload"]
+        if self._preloaded.load(self._closures.files(frame.control["closure"]), preload):
             spawning.install()
-        self._jobs.start(frame.stream, closure, job, frame.body, self._preloaded)
+        self._jobs.start(frame, self._preloaded)
 
     def _cancel(self, frame):
         self._jobs.give_up(frame.stream)

@@ -110,6 +110,7 @@ class Accelerated:
             job=ticket.job,
             params=ticket.params,
             run=runtime.RUN.id,
+            private=ticket.private,
             evict=ticket.evict,
         )
         try:

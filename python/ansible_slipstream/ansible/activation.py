@@ -12,7 +12,7 @@ from ansible.plugins.loader import connection_loader
 from ansible.utils.display import Display
 
 from ..errors import DaemonError
-from . import discovery, runtime, seams, ticket, warmup
+from . import discovery, options, runtime, seams, ticket, warmup
 from .accelerated import FIRST_STAGE
 from .lanes.factory import Factory
 from .local import LocalConnection
@@ -81,6 +81,7 @@ def _take_over(connection: Any) -> Any:
     """Return one of our connections in the state of a stock one."""
     ours: Any = object.__new__(accelerated(type(connection)))
     ours.__dict__ = connection.__dict__
+    options.declare(ours._load_name)
     ours.slipstream_prepare()
     return ours
 
@@ -135,6 +136,7 @@ def door(name: str) -> type:
     active = activate()
     # Loading stock's plugin once makes its options known.
     connection_loader.get(name, class_only=True)
+    options.declare(name)
     base: Any = accelerated(stock) if active else stock
 
     def prepare(self: Any, *args: Any, **kwargs: Any) -> None:

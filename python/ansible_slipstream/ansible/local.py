@@ -76,4 +76,5 @@ class LocalConnection(Accelerated):
             cwd=to_text(self.cwd or os.getcwd()),
             umask=umask,
             linger=runtime.settings().linger_s,
+            compression="off",
         )

@@ -16,7 +16,7 @@ from ansible.plugins.connection import ssh as stock_ssh
 
 from ..client import AgentStart, Link, Result
 from ..errors import DaemonError, LinkLost, NoAgent, RequestFailed, Unreachable
-from . import runtime
+from . import options, runtime
 from .accelerated import Accelerated, Lost, text_environment, without_first_stage
 from .lanes import baton
 from .ticket import NotStarted, Ticket
@@ -124,6 +124,7 @@ class SshConnection(Accelerated):
             cwd=os.getcwd(),
             umask=0o077,
             linger=runtime.settings().linger_s,
+            compression=options.compression(self),
             prompt=self._password_prompt() if secret else None,
             ask_once=self._uses_sshpass(),
             secret=to_text(secret).encode() if secret else b"",

@@ -45,6 +45,7 @@ class Ticket(bytes):
     params: bytes
     closure: str
     source: ClosureSource
+    private: bool
     evict: bool
 
 
@@ -187,6 +188,7 @@ def _ticket_for(
     ticket.params = _params(name, args, closure.meta["profile"])
     ticket.closure = closure.digest
     ticket.source = source
+    ticket.private = bool(args.get("_ansible_no_log"))
     ticket.evict = name.rpartition(".")[2] in EVICTING
     ticket.job = {
         "name": name,
