@@ -12,9 +12,7 @@ use std::{
 
 /// Bytes read, sent and written at a time.
 const CHUNK: usize = 128 << 10;
-/// A file below that many bytes is deflated without measuring: there is nothing to measure by.
-const SMALL: u64 = 4 << 20;
-/// Chunks that go as they are after one that did not shrink.
+/// Chunks that go as they are after one that showed that deflating does not pay.
 const SKIP: u32 = 15;
 
 /// How a transfer ended, if not well.
@@ -185,27 +183,48 @@ struct Source {
     hash: Sha256,
     read: u64,
     level: Option<u8>,
-    /// Deflates only while the link is the slower one.
+    /// What shrinks a little is deflated only while the link is slower than that.
     auto: bool,
-    /// Chunks that are sent as they are, since one before them did not shrink.
+    last: Shrinking,
+    /// Chunks until the next that is deflated only to see.
     skip: u32,
+}
+
+/// What deflating did to a chunk.
+#[derive(Clone, Copy, PartialEq)]
+enum Shrinking {
+    /// It pays on any link: bytes that ssh does not have to encrypt.
+    Much,
+    Little,
+    Nothing,
+}
+
+impl Shrinking {
+    fn of(before: usize, after: usize) -> Self {
+        if after <= before / 2 {
+            Self::Much
+        } else if after <= before - before / 16 {
+            Self::Little
+        } else {
+            Self::Nothing
+        }
+    }
 }
 
 impl Source {
     fn new(file: File, compression: Compression) -> Self {
-        let small = file.metadata().is_ok_and(|found| found.len() < SMALL);
-        let auto = compression == Compression::Auto && !small;
         let level = deflate::file_level(compression);
-        Self { file, hash: Sha256::new(), read: 0, level, auto, skip: 0 }
+        let auto = compression == Compression::Auto;
+        Self { file, hash: Sha256::new(), read: 0, level, auto, last: Shrinking::Much, skip: 0 }
     }
 
     /// Tells whether to deflate the next chunk. What waits for the wire measures the link against us.
     fn deflates(&mut self, (waiting, room): (usize, usize)) -> Option<u8> {
-        if self.skip > 0 {
-            self.skip -= 1;
-            return None;
+        if self.skip == 0 {
+            return self.level;
         }
-        self.level.filter(|_| !self.auto || waiting >= room / 2)
+        self.skip -= 1;
+        self.level.filter(|_| self.last == Shrinking::Little && waiting >= room / 2)
     }
 
     /// Reads a chunk, empty at the end, with its frame's flags.
@@ -217,11 +236,12 @@ impl Source {
         self.read += n as u64;
         let Some(level) = deflating.filter(|_| n > 0) else { return Ok((chunk, 0)) };
         let packed = deflate::pack(&chunk, i32::from(level));
-        if packed.len() > n - n / 16 {
+        self.last = Shrinking::of(n, packed.len());
+        if self.last == Shrinking::Nothing || (self.last == Shrinking::Little && self.auto && self.skip == 0)
+        {
             self.skip = SKIP;
-            return Ok((chunk, 0));
         }
-        Ok((packed, Frame::DEFLATED))
+        Ok(if self.last == Shrinking::Nothing { (chunk, 0) } else { (packed, Frame::DEFLATED) })
     }
 }
 

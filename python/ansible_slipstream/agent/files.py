@@ -14,11 +14,9 @@ from . import frames
 
 # Bytes on the way to the daemon at most; it gives credit as it writes them.
 WINDOW = 2 << 20
-# A file below that many bytes is deflated without measuring: there is nothing to measure by.
-SMALL = 4 << 20
 # Bytes a second above which the link is faster than deflating, with room for machines slower than ours.
-FAST = 30 << 20
-# Parts that go as they are after one that did not shrink.
+FAST = 15 << 20
+# Parts that go as they are after one that showed that deflating does not pay.
 SKIP = 15
 PART_SUFFIX = ".slipstream-part"
 
@@ -91,9 +89,10 @@ class Outgoing(object):
         self.mode = stat.S_IMODE(found.st_mode)
         self.hash = hashlib.sha256()
         self.credit = WINDOW
-        self._level = level
-        # None until it is known whether the link is slow.
-        self._slow = None if auto and self.size >= SMALL else True
+        # What shrinks a little is deflated only over a slow link, if ``auto``.
+        self._level, self._auto = level, auto
+        self._slow = self._little = False
+        # Parts until the next that is deflated only to see.
         self._skip = 0
         self._granted = 0
         self._started = time.time()
@@ -107,23 +106,27 @@ class Outgoing(object):
         return packed, frames.ALONE | (0 if packed is data else frames.PACKED)
 
     def grant(self, size):
-        """Take credit; how long that of the first window takes tells how fast the link is."""
+        """Take credit; how long it takes to come tells how fast the link is."""
         self.credit += size
         self._granted += size
-        if self._slow is None and self._granted >= WINDOW:
+        if self._granted >= WINDOW:
             self._slow = self._granted < FAST * (time.time() - self._started)
+            self._granted, self._started = 0, time.time()
 
     def _pack(self, data):
-        if not (data and self._level and self._slow):
+        if not (data and self._level):
             return data
         if self._skip:
             self._skip -= 1
-            return data
+            if not (self._little and self._slow):
+                return data
         packed = zlib.compress(data, self._level)
-        if len(packed) > len(data) - len(data) // 16:
+        nothing = len(packed) > len(data) - len(data) // 16
+        # What shrinks to half pays on any link: bytes that ssh does not have to encrypt.
+        self._little = not nothing and len(packed) > len(data) // 2
+        if nothing or (self._little and self._auto and not self._skip):
             self._skip = SKIP
-            return data
-        return packed
+        return data if nothing else packed
 
     def close(self):
         """Let go of the file."""
