@@ -189,7 +189,11 @@ def _equal(text: str, small: str) -> bool:
     lines, left = text.split("\n"), small.split("\n")
     shown = {number for node in ast.walk(before) if isinstance(node, ast.stmt) for number in _own_lines(node)}
     kept = all(lines[number - 1] == left[number - 1] for number in shown)
-    return kept and len(lines) == len(left) and all(b in (a, "") for a, b in zip(lines, left, strict=True))
+    return (
+        kept
+        and len(lines) == len(left)
+        and all(b.rstrip("\r") in (a.rstrip("\r"), "") for a, b in zip(lines, left, strict=True))
+    )
 
 
 def _own_lines(node: ast.stmt) -> range:
@@ -203,8 +207,8 @@ class _Bare(ast.NodeTransformer):
 
     def _without_docstring(self, node: Any) -> Any:
         self.generic_visit(node)
-        first = node.body[0] if len(node.body) > 1 else None
-        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+        # All strings at the start: without the first, the second would become the docstring.
+        while len(node.body) > 1 and _is_text(node.body[0]):
             node.body = node.body[1:]
         return node
 
@@ -215,6 +219,11 @@ class _Bare(ast.NodeTransformer):
         self._without_docstring(node)
         node.body = [statement for statement in node.body if not _is_documentation(statement)]
         return node
+
+
+def _is_text(statement: ast.stmt) -> bool:
+    constant = statement.value if isinstance(statement, ast.Expr) else None
+    return isinstance(constant, ast.Constant) and isinstance(constant.value, str)
 
 
 def _is_documentation(statement: ast.stmt) -> bool:

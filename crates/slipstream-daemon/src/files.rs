@@ -13,7 +13,7 @@ use std::{
 /// Bytes read, sent and written at a time.
 const CHUNK: usize = 128 << 10;
 /// Chunks that go as they are after one that showed that deflating does not pay.
-const SKIP: u32 = 15;
+const SKIP: u32 = 63;
 
 /// How a transfer ended, if not well.
 enum Trouble {

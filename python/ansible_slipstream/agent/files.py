@@ -15,9 +15,9 @@ from . import frames
 # Bytes on the way to the daemon at most; it gives credit as it writes them.
 WINDOW = 2 << 20
 # Bytes a second above which the link is faster than deflating, with room for machines slower than ours.
-FAST = 15 << 20
+FAST = 8 << 20
 # Parts that go as they are after one that showed that deflating does not pay.
-SKIP = 15
+SKIP = 63
 PART_SUFFIX = ".slipstream-part"
 
 
