@@ -93,6 +93,9 @@ impl<'a, 'b> Walk<'a, 'b> {
             return Ok(Answer::NeedCollections(self.needed));
         }
         self.add_module(question.name, module)?;
+        if self.any_of_others(|source| source.curious) {
+            return Err("a module that looks into its own files");
+        }
         Ok(Answer::Found(self.found()))
     }
 
@@ -159,10 +162,14 @@ impl<'a, 'b> Walk<'a, 'b> {
         Ok(())
     }
 
+    /// Tells whether that holds for the module or a utility that is not ansible-core's.
+    fn any_of_others(&self, holds: impl Fn(&Source) -> bool) -> bool {
+        self.files.iter().any(|(path, source)| !path.starts_with(CORE_UTILS) && holds(source))
+    }
+
     fn found(self) -> Found {
         let world = self.locator.world;
-        let needs_zip =
-            self.files.iter().any(|(path, source)| !path.starts_with(CORE_UTILS) && source.uses_zip);
+        let needs_zip = self.any_of_others(|source| source.uses_zip);
         let said = world.collections.values().flat_map(|collection| &collection.stamps).cloned();
         Found {
             stamps: self.locator.reader.into_stamps().into_iter().chain(said).collect(),

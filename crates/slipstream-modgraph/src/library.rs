@@ -18,6 +18,16 @@ use std::{
 const KEPT_BYTES: usize = 64 << 20;
 /// Modules that hand AnsiballZ's zip to another interpreter need a real one.
 const ZIP_MARKS: [&str; 2] = ["respawn", "_modlib_path"];
+/// Those that look into it must find in it what stock puts there.
+const CURIOUS_MARKS: [&str; 7] = [
+    "pkgutil",
+    "importlib.resources",
+    "importlib_resources",
+    "zipimport",
+    "iter_modules",
+    "getsource",
+    "__loader__.",
+];
 
 /// A source file's content as it is shipped, and what it imports.
 #[derive(Debug)]
@@ -27,6 +37,8 @@ pub(crate) struct Source {
     pub(crate) imports: Imports,
     /// Whether it may look for the zip that AnsiballZ would have made.
     pub(crate) uses_zip: bool,
+    /// Whether it may look at files of the closure.
+    pub(crate) curious: bool,
 }
 
 /// The names in a folder.
@@ -72,9 +84,10 @@ impl Source {
         let imports = Imports::of(parsed.suite());
         let small = if manner.minify { minify_parsed(text, &parsed) } else { None };
         let text = small.as_deref().unwrap_or(text);
-        let uses_zip = ZIP_MARKS.iter().any(|mark| text.contains(mark));
+        let has = |marks: &[&str]| marks.iter().any(|mark| text.contains(mark));
+        let (uses_zip, curious) = (has(&ZIP_MARKS), has(&CURIOUS_MARKS));
         let content = text.as_bytes();
-        Ok(Self { digest: Digest::of(content), content: content.into(), imports, uses_zip })
+        Ok(Self { digest: Digest::of(content), content: content.into(), imports, uses_zip, curious })
     }
 }
 

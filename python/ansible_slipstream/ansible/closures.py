@@ -24,8 +24,18 @@ from .lanes import baton
 from .versions import HAS_PROFILES, VERSION
 from .world import NEVER, PROFILE, AskStock, Listening, collection, stamp, world
 
-# Modules that hand AnsiballZ's zip to another interpreter need a real one.
-ZIP_MARKS = (b"respawn", b"_modlib_path")
+# Modules that hand AnsiballZ's zip to another interpreter, or look into it, need a real one.
+ZIP_MARKS = (
+    b"respawn",
+    b"_modlib_path",
+    b"pkgutil",
+    b"importlib.resources",
+    b"importlib_resources",
+    b"zipimport",
+    b"iter_modules",
+    b"getsource",
+    b"__loader__.",
+)
 CORE_UTILS = "ansible/module_utils/"
 
 
