@@ -1,6 +1,6 @@
 """Times a warm closure look-up: the client's question, the daemon's answer, the socket between them.
 
-    python bench/lookup.py [COUNT]
+python bench/lookup.py [COUNT]
 """
 
 from __future__ import annotations

@@ -25,9 +25,10 @@ def test_status_shows_link_agent_and_counters(venv: Path, sshd: Sshd, open_folde
     assert link["host"] == "127.0.0.2" and link["bytes_up"] > 10_000 and link["bytes_down"] > 100
     assert 0 <= link["idle_s"] < 60 and link["linger_s"] == 60 and link["pid"] > 0
     assert status["closures"]["known"] >= 2 and status["closures"]["misses"] >= 2
-    (agent,) = link["agents"]
+    agent, store = sorted(link["agents"], key=lambda agent: bool(agent["become"]))
     assert agent["interpreter"] == "/usr/bin/python3" and not agent["become"] and not agent["busy"]
     assert f"agent {agent['pid']}: /usr/bin/python3" in text and "by stock Ansible: " in text
+    assert store["become"] and store["resting"] and "uid 0, become, resting" in text
 
 
 def test_stop_ends_the_daemon(venv: Path, sshd: Sshd, open_folder: Path) -> None:

@@ -89,7 +89,7 @@ def _show_status(report: Json) -> str:
         )
         lines += [
             f"    agent {agent['pid']}: {agent['interpreter']} {agent['python']}, uid {agent['uid']}"
-            f"{', become' if agent['become'] else ''}{', busy' if agent['busy'] else ''}"
+            + "".join(f", {word}" for word in ("become", "busy", "resting") if agent[word])
             for agent in link["agents"]
         ]
     return "\n".join(lines)

@@ -59,6 +59,7 @@ class Link:
     umask: int
     linger: float
     compression: str
+    target_cache: str
     prompt: str | None = None
     ask_once: bool = False
     secret: bytes = b""
@@ -173,7 +174,7 @@ class Client:
     def link_key(self, link: Link) -> str:
         """Return the link's identity: two links that differ in anything that matters differ here."""
         parts = [link.transport, link.host, link.argv, link.cwd, link.umask, link.prompt]
-        return self._digest([*parts, link.linger, link.compression, link.identity_env], link.secret)
+        return self._digest([*parts, link.linger, link.compression, link.target_cache, link.identity_env], link.secret)
 
     def agent_key(self, line: str, secret: bytes) -> str:
         """Return an agent's identity: only who knows the same secret gets the same agent."""

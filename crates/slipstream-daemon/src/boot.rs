@@ -10,7 +10,7 @@ use crate::{
     program,
     registry::Shared,
 };
-use slipstream_wire::{AgentSpec, AnswerAction, Compression, FromAgent, Reply, Request};
+use slipstream_wire::{AgentSpec, AnswerAction, FromAgent, Reply, Request};
 use std::{
     io::{self, Cursor},
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -20,7 +20,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     process::{Child, ChildStderr, ChildStdin, ChildStdout},
 };
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 /// An agent that has not greeted by then is refused; slow targets take seconds, not minutes.
 const GREETING_DEADLINE: Duration = Duration::from_secs(120);
@@ -53,7 +53,6 @@ struct Start {
     err: Vec<u8>,
     /// What it is to begin with.
     copy: Option<Copy>,
-    compression: Compression,
 }
 
 /// What happened next on a start line.
@@ -86,7 +85,7 @@ pub(crate) async fn boot(
     let mut shown = (0, 0);
     let mut proceeding = !spec.become_started;
     if proceeding {
-        start.send_agent().await;
+        start.send_agent(link).await;
     } else {
         // Without a word from us the client can't know that its time for prompts is running.
         start.consult(client, &mut shown).await?;
@@ -106,7 +105,7 @@ pub(crate) async fn boot(
             Step::Abort => return Ok(Booted::Aborted),
             Step::More => {
                 link.no_copies.store(true, Relaxed);
-                start.send_agent().await;
+                start.send_agent(link).await;
             }
             Step::Output if proceeding => {}
             Step::Output => match start.consult(client, &mut shown).await? {
@@ -115,7 +114,7 @@ pub(crate) async fn boot(
                 AnswerAction::Send => {}
                 AnswerAction::Proceed => {
                     proceeding = true;
-                    start.send_agent().await;
+                    start.send_agent(link).await;
                 }
             },
         }
@@ -146,16 +145,7 @@ impl Start {
         let stdin = child.stdin.take().ok_or_else(missing)?;
         let stdout = child.stdout.take().ok_or_else(missing)?;
         let stderr = child.stderr.take().ok_or_else(missing)?;
-        Ok(Self {
-            child,
-            stdin,
-            stdout,
-            stderr,
-            out: Vec::new(),
-            err: Vec::new(),
-            copy,
-            compression: link.compression(),
-        })
+        Ok(Self { child, stdin, stdout, stderr, out: Vec::new(), err: Vec::new(), copy })
     }
 
     /// Waits for output, its end, or the client's word.
@@ -225,13 +215,13 @@ impl Start {
         Ok(action)
     }
 
-    async fn send_agent(&mut self) {
+    async fn send_agent(&mut self, link: &Link) {
         // If the process has ended, its output and exit code say so better than a broken pipe.
         let program = match &self.copy {
-            Some(copy) => copy.program(),
-            None => program::whole(self.compression),
+            Some(copy) => copy.program().into(),
+            None => program::whole(link.compression(), link.target_cache()),
         };
-        let _ = self.stdin.write_all(program).await;
+        let _ = self.stdin.write_all(&program).await;
         let _ = self.stdin.flush().await;
     }
 
@@ -251,6 +241,9 @@ impl Start {
         hello.executable = printable(&hello.executable);
         info!(host = %link.spec.host, agent = hello.pid, python = %hello.python, uid = hello.uid, "agent up");
         tokio::spawn(drain(self.stderr));
+        if let Some(why) = &hello.refused {
+            warn!(host = %link.spec.host, why = %printable(why), "no cache on the target");
+        }
         let held = self.copy.map(|copy| copy.taken(hello.copied)).unwrap_or_default();
         let agent = Agent::adopt(link, spec.become_started, hello, held, self.child, self.stdin, stdout);
         Booted::Running(agent, self.out, self.err)

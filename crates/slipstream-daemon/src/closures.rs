@@ -4,7 +4,7 @@ use crate::deflate;
 use slipstream_modgraph::look_at;
 use slipstream_wire::{ClosureHead, ClosureInfo, Compression, Digest, FileStamp, Frame, ToAgent, pack_names};
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -54,17 +54,22 @@ impl Held {
     }
 
     /// Notes that a bundle is on its way, and returns the frame that brings it.
-    pub(crate) fn take(&mut self, closure: &Digest, bundle: &Bundle) -> Frame {
+    pub(crate) fn take(&mut self, closure: &Digest, bundle: &Bundle, cached: &BTreeSet<Digest>) -> Frame {
         for blob in &bundle.blobs {
             let number = u32::try_from(self.numbers.len()).unwrap_or(u32::MAX);
             self.numbers.insert(blob.clone(), number);
         }
         let before = self.history.as_ref().map_or("", Digest::as_str);
         let (closure_id, body) = (closure.as_str(), bundle.digest.as_str());
-        self.history = Some(Digest::of(format!("{before}{closure_id}:{}:{body}", bundle.head).as_bytes()));
+        let after = Digest::of(format!("{before}{closure_id}:{}:{body}", bundle.head).as_bytes());
+        self.history = Some(after.clone());
         self.bytes += bundle.bytes.len();
         self.closures.insert(closure.clone());
-        let message = ToAgent::Closure { digest: closure.clone(), head: bundle.head };
+        let (digest, head) = (closure.clone(), bundle.head);
+        if cached.contains(&after) {
+            return Frame::message(0, &ToAgent::Closure { digest, head, cached: Some(after) }, vec![]);
+        }
+        let message = ToAgent::Closure { digest, head, cached: None };
         Frame::message(0, &message, bundle.bytes.clone()).flagged(Frame::DEFLATED)
     }
 }
@@ -238,7 +243,7 @@ mod tests {
         let mut held = Held::default();
         let all = cache.bundle(&closure, &held, Compression::Auto).expect("bundle");
         assert_eq!(all.blobs, vec![Digest::of(b"x")]);
-        held.take(&closure.digest, &all);
+        held.take(&closure.digest, &all, &BTreeSet::new());
         assert!(held.has(&closure.digest));
         let none = cache.bundle(&closure, &held, Compression::Auto).expect("bundle");
         assert!(none.blobs.is_empty());

@@ -125,6 +125,14 @@ impl Link {
         }
     }
 
+    /// The folder that agents keep what they are sent in; empty for none.
+    pub(crate) fn target_cache(&self) -> &str {
+        match self.spec.transport {
+            Transport::Local => "",
+            Transport::Ssh => &self.spec.target_cache,
+        }
+    }
+
     /// Marks the link as in use until the returned guard is dropped.
     pub(crate) fn enter(self: &Arc<Self>) -> LinkUse {
         self.users.send_modify(|n| *n += 1);
@@ -405,6 +413,7 @@ mod tests {
             umask: 0o22,
             linger: 1.0,
             compression: Compression::Auto,
+            target_cache: String::new(),
             prompt: None,
             ask_once: false,
         };

@@ -3,7 +3,7 @@
 use crate::deflate;
 use slipstream_modgraph::minify;
 use slipstream_wire::{Compression, Digest};
-use std::sync::OnceLock;
+use std::{borrow::Cow, sync::OnceLock};
 
 /// The agent's modules in the order in which they need each other.
 const MODULES: &[(&str, &str)] = &[
@@ -20,6 +20,9 @@ const MODULES: &[(&str, &str)] = &[
     ("loop", include_str!("../../../python/ansible_slipstream/agent/loop.py")),
 ];
 
+/// Comes along only where a cache is asked for.
+const CACHE: (&str, &str) = ("cache", include_str!("../../../python/ansible_slipstream/agent/cache.py"));
+
 /// Any that knows both, Python 2's as far as the agent uses it.
 const GRAMMAR: (u8, u8) = (3, 7);
 
@@ -27,50 +30,55 @@ const GRAMMAR: (u8, u8) = (3, 7);
 const LENGTH: usize = 8;
 
 /// The whole agent: eight digits of length, then deflated source that makes the agent's modules and
-/// runs the last one. `s` is the deflated source itself, `h` and `e` what [`copying`] left.
-pub(crate) fn whole(compression: Compression) -> &'static [u8] {
+/// runs the last one. `s` is the deflated source itself, `h` and `e` what [`copying`] left, `c` the
+/// folder of the cache.
+pub(crate) fn whole(compression: Compression, cache: &str) -> Cow<'static, [u8]> {
     static PACKED: OnceLock<Vec<u8>> = OnceLock::new();
     static PLAIN: OnceLock<Vec<u8>> = OnceLock::new();
-    match compression {
-        Compression::Off => PLAIN.get_or_init(|| pack(agent(), compression)),
-        // It is small, and deflated once in the daemon's life.
-        _ => PACKED.get_or_init(|| pack(agent(), Compression::Best)),
+    if !cache.is_empty() {
+        let folder = serde_json::Value::from(cache);
+        // The last one runs the others.
+        let (needed, last) = MODULES.split_at(MODULES.len() - 1);
+        let program = agent(&[needed, &[CACHE], last].concat());
+        return pack(&format!("c={folder}\n{program}"), compression).into();
     }
+    Cow::Borrowed(match compression {
+        Compression::Off => PLAIN.get_or_init(|| pack(&agent(MODULES), compression)),
+        // It is small, and deflated once in the daemon's life.
+        _ => PACKED.get_or_init(|| pack(&agent(MODULES), Compression::Best)),
+    })
 }
 
-/// The agent's source in one.
-fn agent() -> &'static str {
-    static SOURCE: OnceLock<String> = OnceLock::new();
-    SOURCE.get_or_init(|| {
-        let modules: Vec<String> = MODULES
-            .iter()
-            .map(|(name, text)| {
-                let small = minify(text, GRAMMAR).unwrap_or_else(|| (*text).to_owned());
-                format!("({name:?},{})", serde_json::Value::from(small))
-            })
-            .collect();
-        format!(
-            "import sys,types\nfor n,t in ({},):\n m=types.ModuleType('_slipstream.'+n);\
-             m.__package__='_slipstream'\n sys.modules[m.__name__]=m\n \
-             sys.modules.setdefault('_slipstream',types.ModuleType('_slipstream')).__path__=[]\n \
-             setattr(sys.modules['_slipstream'],n,m)\n \
-             exec(compile(t,'<slipstream '+n+'>','exec',0,1),m.__dict__)\n\
-             g=globals()\nm.main(s,g.get('h',b''),g.get('e',''))\n",
-            modules.join(",")
-        )
-    })
+/// The source of an agent of these modules in one.
+fn agent(modules: &[(&str, &str)]) -> String {
+    let modules: Vec<String> = modules
+        .iter()
+        .map(|(name, text)| {
+            let small = minify(text, GRAMMAR).unwrap_or_else(|| (*text).to_owned());
+            format!("({name:?},{})", serde_json::Value::from(small))
+        })
+        .collect();
+    format!(
+        "import sys,types\nfor n,t in ({},):\n m=types.ModuleType('_slipstream.'+n);\
+         m.__package__='_slipstream'\n sys.modules[m.__name__]=m\n \
+         sys.modules.setdefault('_slipstream',types.ModuleType('_slipstream')).__path__=[]\n \
+         setattr(sys.modules['_slipstream'],n,m)\n \
+         exec(compile(t,'<slipstream '+n+'>','exec',0,1),m.__dict__)\n\
+         g=globals()\nm.main(s,g.get('h',b''),g.get('e',''),g.get('c',''))\n",
+        modules.join(",")
+    )
 }
 
 /// A program that gets the agent and its history from another agent's socket, checks the agent, and
 /// runs it; if that fails it says so and reads the whole agent.
 pub(crate) fn copying(
-    name: &str,
-    token: &str,
+    (name, token): (&str, &str),
     history: Option<&Digest>,
     compression: Compression,
+    cache: &str,
 ) -> Vec<u8> {
     let expected = history.map_or("", Digest::as_str);
-    let agent = Digest::of(&whole(compression)[LENGTH..]);
+    let agent = Digest::of(&whole(compression, cache)[LENGTH..]);
     let program = format!(
         "import hashlib\n\
          def g():\n import _socket as k\n c=k.socket(k.AF_UNIX,k.SOCK_STREAM)\n c.settimeout(5)\n \
@@ -97,10 +105,10 @@ mod tests {
 
     #[test]
     fn the_agent_is_small_and_plain_ascii() {
-        assert!(MODULES.iter().all(|(_, text)| text.is_ascii()));
-        let whole = whole(Compression::Auto);
+        assert!(MODULES.iter().chain([&CACHE]).all(|(_, text)| text.is_ascii()));
+        let whole = whole(Compression::Auto, "");
         assert!(whole.len() < 16 << 10, "{} bytes", whole.len());
-        let copying = copying("slipstream-0", "0", Some(&Digest::of(b"x")), Compression::Auto);
+        let copying = copying(("slipstream-0", "0"), Some(&Digest::of(b"x")), Compression::Auto, "");
         assert!(copying.len() < 800, "{} bytes", copying.len());
     }
 }

@@ -184,7 +184,7 @@ async fn send_closure(shared: &Shared, agent: &Agent, closure: &ClosureInfo) -> 
         return true;
     }
     let Some(bundle) = shared.closures.bundle(closure, &held, agent.compression()) else { return false };
-    agent.send(held.take(&closure.digest, &bundle)).await
+    agent.send(held.take(&closure.digest, &bundle, &agent.hello.cached)).await
 }
 
 /// Runs interpreter discovery and keeps the agent that comes of it, for a run that names its key.

@@ -1,6 +1,7 @@
 use crate::Digest;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// What the daemon tells an agent.
 #[derive(Debug, Serialize, Deserialize)]
@@ -22,6 +23,9 @@ pub enum ToAgent {
         digest: Digest,
         /// Bytes of the head.
         head: u64,
+        /// The id of the history that ends with it, if the target's cache has it: then there is no body.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cached: Option<Digest>,
     },
     /// Runs one module; the body holds its parameters.
     Run {
@@ -133,4 +137,10 @@ pub struct AgentHello {
     /// It can serve a copy of itself to others.
     #[serde(default)]
     pub shares: bool,
+    /// Ids of the histories whose last closure is in the target's cache.
+    #[serde(default)]
+    pub cached: BTreeSet<Digest>,
+    /// Why it has no cache, if it should have one.
+    #[serde(default)]
+    pub refused: Option<String>,
 }

@@ -34,6 +34,9 @@ pub struct LinkSpec {
     pub linger: f64,
     /// How much to deflate.
     pub compression: Compression,
+    /// The folder on the target that keeps what was sent; empty for none.
+    #[serde(default)]
+    pub target_cache: String,
     /// Text that a prompt must contain to be answered with the secret; absent without a secret.
     pub prompt: Option<String>,
     /// Whether a second question means that the secret is wrong, as sshpass has it; otherwise ssh decides.

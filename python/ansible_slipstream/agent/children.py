@@ -7,7 +7,7 @@ import gc
 import os
 import signal
 
-from . import frames, module
+from . import frames, importer, module
 
 READ_SIZE = 65536
 
@@ -42,6 +42,7 @@ class Children(object):
         self._cwd = cwd
         self._ready = None
         self._known = frozenset()
+        self._uses = {}
         # Told nothing, they end by themselves; somebody has to notice.
         self._dismissed = set()
 
@@ -50,6 +51,7 @@ class Children(object):
 
         Raises OSError out of descriptors or processes.
         """
+        self._uses[closure] = self._uses.get(closure, 0) + 1
         child, self._ready = self._ready, None
         if child is not None:
             if closure in self._known and _told(child, closure, job, params):
@@ -62,11 +64,20 @@ class Children(object):
     def make_ready(self):
         """Fork the next child ahead; without room for it the next job forks its own."""
         if self._ready is None:
+            self._compile()
             self._known = frozenset(self._closures.digests())
             try:
                 self._ready = self._fork()
             except OSError:
                 self._ready = None
+
+    def _compile(self):
+        """Compile what has come twice already, and so will come again, while nobody waits."""
+        for closure, uses in self._uses.items():
+            if uses == 2 and importer.CAN_MOVE:
+                self._finder.compile(self._closures.files(closure))
+                # Once is enough.
+                self._uses[closure] = uses + 1
 
     def reap(self):
         """Notice the end of children that run no job."""

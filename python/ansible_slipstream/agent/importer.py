@@ -8,6 +8,8 @@ import sys
 import types
 
 PY3 = sys.version_info[0] >= 3
+# Code objects can be copied since Python 3.8.
+CAN_MOVE = hasattr(types.CodeType, "replace")
 PREFIXES = ("ansible", "ansible_collections")
 
 if PY3:
@@ -34,6 +36,10 @@ class Closures(object):
         """Return path to blob number of a closure's files."""
         return self._files[digest]
 
+    def has(self, digest):
+        """Tell whether a closure is held."""
+        return digest in self._files
+
     def digests(self):
         """Return the closures that are held."""
         return list(self._files)
@@ -57,12 +63,25 @@ def unpack_names(packed):
     return paths
 
 
+def _compile(content, filename):
+    return compile(content, filename, "exec", 0, True)
+
+
+def _moved(code, filename):
+    """Return a code object, and those inside it, under another file's name."""
+    if code.co_filename == filename:
+        return code
+    inner = tuple(_moved(item, filename) if isinstance(item, types.CodeType) else item for item in code.co_consts)
+    return code.replace(co_filename=filename, co_consts=inner)
+
+
 class Finder(object):
     """A meta path entry that finds a closure's modules below ``base``, the path of a zip that is not there."""
 
     def __init__(self, closures):
         self._closures = closures
         self._codes = {}
+        self.compiler = _compile
         self.files = {}
         self.base = ""
 
@@ -127,11 +146,22 @@ class Finder(object):
         return self._closures.content(self.files[relative])
 
     def code(self, relative, filename):
-        """Return a file's code; compiled once for the agent and every child forked after that."""
-        key = (self.files[relative], filename)
-        if key not in self._codes:
-            self._codes[key] = compile(self.content(relative), filename, "exec", 0, True)
-        return self._codes[key]
+        """Return a file's code, as if it had been compiled under that name."""
+        number = self.files[relative]
+        known = self._codes.get(number)
+        if known is None or not (known.co_filename == filename or CAN_MOVE):
+            known = self._codes[number] = self.compiler(self.content(relative), filename)
+        return _moved(known, filename)
+
+    def compile(self, files):
+        """Compile what is not yet, for every child forked after that."""
+        for relative, number in files.items():
+            if number not in self._codes and relative.endswith(".py"):
+                try:
+                    self._codes[number] = self.compiler(self._closures.content(number), relative)
+                except (SyntaxError, ValueError):
+                    # For the child that imports it to say.
+                    pass
 
 
 class Loader(object):

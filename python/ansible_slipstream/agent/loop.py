@@ -31,6 +31,9 @@ class Agent(object):
         self._files = files.Files(self._writer, cwd)
         self._copies = copies.Copies(program)
         self._fingerprint = fingerprint.Fingerprint()
+        # Of the closures that have come; see copies.reached.
+        self._history = ""
+        self._cache = None
         self._resting = False
         self._ending = False
         self._handlers = {
@@ -47,11 +50,13 @@ class Agent(object):
             "end": lambda frame: self._end(),
         }
 
-    def serve(self, history, expected):
-        """Begin with another agent's history, greet, then serve until the channel is closed and every job has ended."""
+    def serve(self, history, expected, folder):
+        """Greet with what was there already, then serve until the channel is closed and every job has ended."""
         wakeup = _wake_on_child_end()
         self._finder.install()
-        self._greet(self._begin_with(history, expected))
+        hello = {"copied": self._begin_with(history, expected)}
+        hello.update(self._open_cache(folder) if folder else {})
+        self._greet(hello)
         # Nobody can unmount or remove a folder that a process stands in.
         os.chdir("/")
         while not self._ending or self._jobs.any():
@@ -76,10 +81,22 @@ class Agent(object):
             self._closure(frame)
         return taken is not None
 
-    def _greet(self, copied):
+    def _open_cache(self, folder):
+        # It comes along only where it is asked for.
+        from . import cache
+
+        try:
+            self._cache = cache.open_cache(folder)
+        except cache.Refused as refused:
+            return {"refused": str(refused)}
+        self._finder.compiler = self._cache.compile
+        return {"cached": self._cache.histories()}
+
+    def _greet(self, more):
         version = ".".join(str(part) for part in sys.version_info[:3])
         hello = {"op": "hello", "pid": os.getpid(), "executable": sys.executable or "", "python": version}
-        hello.update({"uid": os.geteuid(), "copied": copied, "shares": copies.POSSIBLE})
+        hello.update({"uid": os.geteuid(), "shares": copies.POSSIBLE})
+        hello.update(more)
         self._writer.raw(frames.GREETING)
         self._writer.message(0, hello)
 
@@ -102,14 +119,23 @@ class Agent(object):
         self._files.compress(message["files"], message["auto"])
 
     def _closure(self, frame):
-        message = frame.control
-        content = zlib.decompress(frame.body)
+        message, body = frame.control, frame.body
+        if "cached" in message:
+            found = self._cache.closure(message["cached"], self._history)
+            if found is None:
+                # The run that needs it will say so.
+                return
+            message, body = found
+        content = zlib.decompress(body)
         head = json.loads(content[: message["head"]].decode("utf-8"))
         self._closures.add(message["digest"], head, content[message["head"] :])
-        self._copies.took(message, frame.body)
+        self._copies.took(message, body)
+        self._history = copies.reached(self._history, message, body)
+        if self._cache is not None:
+            self._cache.keep_closure(self._history, message, body)
 
     def _run(self, frame):
-        changed = "at rest" if self._resting else self._fingerprint.changed()
+        changed = self._objection(frame.control["closure"])
         if changed is not None:
             self._writer.message(frame.stream, {"op": "stale", "what": changed})
             return
@@ -117,6 +143,14 @@ class Agent(object):
         if self._preloaded.load(self._closures.files(frame.control["closure"]), preload):
             spawning.install()
         self._jobs.start(frame, self._preloaded)
+
+    def _objection(self, closure):
+        """Return why a module can't run here, or None."""
+        if self._resting:
+            return "at rest"
+        if not self._closures.has(closure):
+            return "the cache is damaged"
+        return self._fingerprint.changed()
 
     def _cancel(self, frame):
         self._jobs.give_up(frame.stream)
@@ -173,15 +207,16 @@ def _wait(watched, timeout):
         return []
 
 
-def main(program, history, expected):
+def main(program, history, expected, folder):
     """Serve, and end when the daemon has gone.
 
     ``program`` is what the first stage has read; ``history`` what came from another agent of this
-    target, which counts only if it begins with the history of the id ``expected``.
+    target, which counts only if it begins with the history of the id ``expected``; ``folder`` that of the
+    cache, empty for none.
     """
     code = 0
     try:
-        Agent(program).serve(history, expected)
+        Agent(program).serve(history, expected, folder)
     except (OSError, IOError) as error:
         if error.errno not in (errno.EPIPE, errno.EIO):
             traceback.print_exc()

@@ -37,6 +37,7 @@ ZIP_MARKS = (
     b"__loader__.",
 )
 CORE_UTILS = "ansible/module_utils/"
+CORE_PACKAGE = "ansible/__init__.py"
 
 
 class ClosureSource:
@@ -117,7 +118,7 @@ class ClosureSource:
     def _needs_zip(self, files: dict[str, bytes]) -> bool:
         if any(mark in self._content for mark in ZIP_MARKS) or not all(path.endswith(".py") for path in files):
             return True
-        others = (data for path, data in files.items() if not path.startswith(CORE_UTILS))
+        others = (data for path, data in files.items() if not path.startswith((CORE_UTILS, CORE_PACKAGE)))
         return any(mark in data for data in others for mark in ZIP_MARKS)
 
     def _stamps(self, files: dict[str, bytes]) -> list[Json]:

@@ -77,4 +77,5 @@ class LocalConnection(Accelerated):
             umask=umask,
             linger=runtime.settings().linger_s,
             compression="off",
+            target_cache="",
         )

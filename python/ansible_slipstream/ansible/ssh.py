@@ -125,6 +125,7 @@ class SshConnection(Accelerated):
             umask=0o077,
             linger=runtime.settings().linger_s,
             compression=options.compression(self),
+            target_cache=options.target_cache(self),
             prompt=self._password_prompt() if secret else None,
             ask_once=self._uses_sshpass(),
             secret=to_text(secret).encode() if secret else b"",
