@@ -84,9 +84,9 @@ def test_run_goes_on_with_a_new_daemon(controller: Controller, open_folder: Path
     (controller.slipstream_folder / "pid").write_text(str(controller.status()["pid"]))
     run = controller.run(playbook, deadline_seconds=60)
     assert run.rc == 0, run.stdout + run.stderr
-    # The privileged agent has ended with the run, so the new daemon knew of the run.
+    # The privileged agent takes no more orders after the run, so the new daemon knew of the run.
     (link,) = [link for link in controller.status()["links"] if link["transport"] == "ssh"]
-    assert not [agent for agent in link["agents"] if agent["become"] and not ended(agent["pid"], END_SECONDS)]
+    assert all(agent["resting"] for agent in link["agents"] if agent["become"])
 
 
 def test_killed_module_is_a_failure_as_under_stock(controller: Controller, open_folder: Path) -> None:
@@ -107,7 +107,7 @@ def test_killed_playbook_leaves_no_module(
         os.kill(run.process.pid, how)
         assert ended(run.process.pid, END_SECONDS)
         assert ended(run.command, END_SECONDS) and ended(run.module, END_SECONDS)
-        # Privileged agents end with the playbook; the login agent lingers with its link.
+        # Privileged agents take no orders after the playbook; the login agent lingers with its link.
         link = controller.status()["links"][0]
-        assert not any(agent["become"] for agent in link["agents"] if not ended(agent["pid"], END_SECONDS))
+        assert all(agent["resting"] for agent in link["agents"] if agent["become"])
     assert_next_run_works(controller, open_folder)
