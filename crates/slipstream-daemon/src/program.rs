@@ -54,7 +54,7 @@ fn agent(modules: &[(&str, &str)]) -> String {
     let modules: Vec<String> = modules
         .iter()
         .map(|(name, text)| {
-            let small = minify(text, GRAMMAR).unwrap_or_else(|| (*text).to_owned());
+            let small = squeeze(&minify(text, GRAMMAR).unwrap_or_else(|| (*text).to_owned()));
             format!("({name:?},{})", serde_json::Value::from(small))
         })
         .collect();
@@ -67,6 +67,19 @@ fn agent(modules: &[(&str, &str)]) -> String {
          g=globals()\nm.main(s,g.get('h',b''),g.get('e',''),g.get('c',''))\n",
         modules.join(",")
     )
+}
+
+/// Takes out empty lines and three spaces of four: nobody counts the agent's lines but us, and no text of
+/// it goes over lines.
+fn squeeze(text: &str) -> String {
+    let mut small = String::with_capacity(text.len());
+    for line in text.lines().filter(|line| !line.trim().is_empty()) {
+        let words = line.trim_start_matches(' ');
+        small.extend(std::iter::repeat_n(' ', (line.len() - words.len()) / 4));
+        small.push_str(words);
+        small.push('\n');
+    }
+    small
 }
 
 /// A program that gets the agent and its history from another agent's socket, checks the agent, and
@@ -102,6 +115,12 @@ fn pack(program: &str, compression: Compression) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn squeezed_code_keeps_its_shape() {
+        let code = "if x:\n\n    y(\n        1,\n    )\n\n\nelse:\n    z = 2\n";
+        assert_eq!(squeeze(code), "if x:\n y(\n  1,\n )\nelse:\n z = 2\n");
+    }
 
     #[test]
     fn the_agent_is_small_and_plain_ascii() {

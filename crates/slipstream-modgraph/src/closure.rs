@@ -164,7 +164,8 @@ impl<'a, 'b> Walk<'a, 'b> {
 
     /// Tells whether that holds for the module or a utility that is not ansible-core's.
     fn any_of_others(&self, holds: impl Fn(&Source) -> bool) -> bool {
-        let core = |path: &String| path.starts_with(CORE_UTILS) || self.locator.world.given.contains_key(path);
+        let core =
+            |path: &String| path.starts_with(CORE_UTILS) || self.locator.world.given.contains_key(path);
         self.files.iter().any(|(path, source)| !core(path) && holds(source))
     }
 
