@@ -101,7 +101,7 @@ class Agent:
 
     def __init__(self, interpreter: str, history: bytes = b"", expected: str = "") -> None:
         code = f"import sys; sys.path.insert(0, {str(AGENT.parent)!r}); from agent import loop; "
-        code += f"loop.main(b'the program', {history!r}, {expected!r})"
+        code += f"loop.main(b'the program', {history!r}, {expected!r}, '')"
         pipe = subprocess.PIPE
         self._process = subprocess.Popen([interpreter, "-c", code], stdin=pipe, stdout=pipe, stderr=pipe)
         self._decoder = frames.Decoder()
