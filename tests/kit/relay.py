@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-# A turn of the conversation: the direction of the data changes.
 _CHUNK = 1 << 16
 
 
@@ -21,6 +20,20 @@ class Counts:
     up: int = 0
     down: int = 0
     connections: int = 0
+    # How often data went up after some had come down: the round trips of a conversation that waits for answers.
+    turns: int = 0
+    _answered: bool = True
+
+    def pass_up(self, size: int) -> None:
+        """Count data towards the server."""
+        self.up += size
+        self.turns += self._answered
+        self._answered = False
+
+    def pass_down(self, size: int) -> None:
+        """Count data from the server."""
+        self.down += size
+        self._answered = True
 
 
 @dataclass
@@ -80,9 +93,9 @@ class Relay:
         try:
             while data := await reader.read(_CHUNK):
                 if up:
-                    self.counts.up += len(data)
+                    self.counts.pass_up(len(data))
                 else:
-                    self.counts.down += len(data)
+                    self.counts.pass_down(len(data))
                 await due.put((self._loop.time() + self.delay, data))
         except ConnectionError:
             pass
