@@ -1,0 +1,113 @@
+"""A throw-away machine for one target: its own mounts, processes, names and network, seen from inside.
+
+The root is an overlay whose upper layer is in memory, so nothing that a target does reaches this machine
+or the next target, and all processes end with the sandbox's first one.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+from typing import IO
+
+PORT = 2298
+KEY = Path("/root/.ssh/id_ed25519")
+HOST_KEY = Path("/etc/ssh/sandbox_key")
+SSHD_LOG = Path("/var/log/sandbox_sshd.log")
+# As the test runner's own work folders: not ASCII.
+SUFFIX = "-ÅÑŚÌβŁÈ"
+# What ansible-test's containers allow.
+OPEN_FILES = 1024
+
+
+def run(*command: str) -> None:
+    """Run a command; it must succeed."""
+    subprocess.run(command, check=True)
+
+
+def new_root(top: Path, image: Path, shared: Path) -> None:
+    """Stand in an overlay of ``/`` with the layer of ``image`` over it; only ``shared`` is the same folder."""
+    run("mount", "--make-rprivate", "/")
+    run("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", str(top))
+    base, root = top / "base", top / "root"
+    for path in (base, root, top / "upper", top / "work"):
+        path.mkdir()
+    run("mount", "-o", "loop,ro,noload", str(image), str(base))
+    layers = f"lowerdir={base}/upper:/,upperdir={top}/upper,workdir={top}/work"
+    run("mount", "-t", "overlay", "overlay", "-o", layers, str(root))
+    for folder in ("dev", "sys"):
+        run("mount", "--rbind", f"/{folder}", str(root / folder))
+    run("mount", "-t", "tmpfs", "tmpfs", str(root / "dev/shm"))
+    run("mount", "-t", "proc", "proc", str(root / "proc"))
+    inside = root / shared.relative_to("/")
+    inside.mkdir(parents=True, exist_ok=True)
+    run("mount", "--bind", str(shared), str(inside))
+    os.chroot(root)
+    os.chdir("/")
+    _plain_root_account()
+
+
+def _plain_root_account() -> None:
+    for name in ("bashrc", "profile"):
+        distributed = Path("/usr/share/base-files", f"dot.{name}")
+        if distributed.exists():
+            shutil.copy(distributed, f"/root/.{name}")
+    # Accounts of the targets may need a Python below it.
+    os.chmod("/root", 0o711)
+
+
+def start_network() -> None:
+    """Bring the loopback interface of a private network up."""
+    run("ip", "link", "set", "lo", "up")
+
+
+def start_sshd(everywhere: bool) -> None:
+    """Start an sshd that lets root in with ``KEY``; it listens before this returns."""
+    KEY.parent.mkdir(mode=0o700, exist_ok=True)
+    Path("/run/sshd").mkdir(exist_ok=True)
+    for key in (KEY, HOST_KEY):
+        key.unlink(missing_ok=True)
+        run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key))
+    shutil.copy(f"{KEY}.pub", KEY.with_name("authorized_keys"))
+    known = " ".join(Path(f"{HOST_KEY}.pub").read_text().split()[:2])
+    KEY.with_name("known_hosts").write_text(f"localhost,127.0.0.1,[localhost]:{PORT},[127.0.0.1]:{PORT} {known}\n")
+    listen = "ListenAddress 0.0.0.0\nPort 22\n" if everywhere else "ListenAddress 127.0.0.1\n"
+    config = Path("/etc/ssh/sandbox_sshd")
+    config.write_text(
+        f"Port {PORT}\n{listen}HostKey {HOST_KEY}\nPidFile /run/sandbox_sshd.pid\n"
+        "PermitRootLogin yes\nPasswordAuthentication yes\nUsePAM yes\nStrictModes no\nUseDNS no\n"
+        "MaxStartups 500\nMaxSessions 500\nLogLevel VERBOSE\nSubsystem sftp internal-sftp\n"
+    )
+    # It goes into the background when its sockets listen.
+    run("/usr/sbin/sshd", "-f", str(config), "-E", str(SSHD_LOG))
+
+
+def limit_open_files() -> None:
+    """Set the soft limit to that of the test runner's containers."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+
+
+def execute(command: list[str], folder: Path, environment: dict[str, str], log: IO[str]) -> int:
+    """Run a command without a terminal or input; return its exit code."""
+    log.write(f"+++ {' '.join(command)}\n")
+    log.flush()
+    done = subprocess.run(
+        command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+    )
+    return done.returncode
+
+
+def end_everything() -> float:
+    """Kill all processes of the sandbox, whose first one we are; return the CPU seconds of them all."""
+    os.kill(-1, signal.SIGKILL)
+    while True:
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            break
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return round(used.ru_utime + used.ru_stime, 2)
