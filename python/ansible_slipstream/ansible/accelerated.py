@@ -30,6 +30,8 @@ FIRST_STAGE = (
 QUOTING_DEPTH = 4
 # What shlex.quote leaves as it is, in quotes that only the first stage needed.
 NEEDLESS_QUOTES = re.compile(r"(?<= -c )'([\w@%+=:,./-]+)'$", re.ASCII)
+# A playbook or an inventory that sets one of these means it; a default in ansible.cfg is older than Slipstream.
+PIPELINING_VARIABLES = ("ansible_pipelining", "ansible_ssh_pipelining")
 # Stands for the random part of a become plugin's success marker in an agent's identity.
 MARKER_ID = "SLIPSTREAM"
 
@@ -49,11 +51,17 @@ class Accelerated:
     # The key and the start line of the agent that discovery has started.
     slipstream_discovered: tuple[str, str] | None = None
     _slipstream_disabled = False
+    _slipstream_pipelining_set = False
 
     # Stock's connection provides these.
     become: Any
     _shell: Any
     _play_context: Any
+
+    def set_options(self, task_keys: Any = None, var_options: Any = None, direct: Any = None) -> None:
+        """Set the options as stock does, and note whether a variable sets pipelining."""
+        super().set_options(task_keys=task_keys, var_options=var_options, direct=direct)  # type: ignore[misc]
+        self._slipstream_pipelining_set = any(name in (var_options or ()) for name in PIPELINING_VARIABLES)
 
     def slipstream_objection(self) -> str | None:
         """Return why this connection can't take tickets just now, or None."""
@@ -139,8 +147,8 @@ class Accelerated:
         ticket.source.compute(runtime.client())
 
     def slipstream_stock_option(self, value: Any, option: str) -> Any:
-        """Return what ``get_option`` says: pipelining is how tickets travel, so it is on."""
-        if option == "pipelining" and not self._slipstream_disabled:
+        """Return what ``get_option`` says: pipelining is how tickets travel, so it is on unless a variable sets it."""
+        if option == "pipelining" and not (self._slipstream_disabled or self._slipstream_pipelining_set):
             return True
         return value
 

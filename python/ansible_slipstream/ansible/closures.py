@@ -36,6 +36,8 @@ ZIP_MARKS = (
     b"getsource",
     b"__loader__.",
 )
+# Those that have it open files of their closure, whatever they are named.
+EMBED_UTIL = "ansible/module_utils/embed.py"
 CORE_UTILS = "ansible/module_utils/"
 CORE_PACKAGE = "ansible/__init__.py"
 
@@ -116,7 +118,9 @@ class ClosureSource:
         return str(found.serialization_profile)
 
     def _needs_zip(self, files: dict[str, bytes]) -> bool:
-        if any(mark in self._content for mark in ZIP_MARKS) or not all(path.endswith(".py") for path in files):
+        if EMBED_UTIL in files or not all(path.endswith(".py") for path in files):
+            return True
+        if any(mark in self._content for mark in ZIP_MARKS):
             return True
         others = (data for path, data in files.items() if not path.startswith((CORE_UTILS, CORE_PACKAGE)))
         return any(mark in data for data in others for mark in ZIP_MARKS)

@@ -154,7 +154,7 @@ def _reason_for_stock(call: _Call, content: bytes) -> str | None:
     if constants.DEFAULT_KEEP_REMOTE_FILES:
         return "keep_remote_files"
     if not action._is_pipelining_enabled("new", False):
-        return "tty or become plugin without pipelining"
+        return "no pipelining: a variable, a tty or the become plugin"
     if module_common._is_binary(content):
         return "binary module"
     if module_common.REPLACER in content or not module_common.NEW_STYLE_PYTHON_MODULE_RE.search(content):
@@ -280,4 +280,10 @@ def _environment(action: Any, shebang: str) -> dict[str, str]:
 
 def _rlimit(task_vars: Json, templar: Any) -> int:
     limit = constants.config.get_config_value("PYTHON_MODULE_RLIMIT_NOFILE", variables=task_vars)
-    return limit if isinstance(limit, int) else int(templar.template(limit))
+    if isinstance(limit, int):
+        return limit
+    if not HAS_PROFILES:
+        return int(templar.template(limit))
+    from ansible._internal._templating._engine import TemplateOptions
+
+    return int(templar._engine.template(limit, options=TemplateOptions(value_for_omit=0)))
