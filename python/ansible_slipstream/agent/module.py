@@ -103,9 +103,11 @@ def _call(job, params, finder, preloaded, files):
                 sys.meta_path.remove(finder)
                 finder.use({}, "")
             else:
+                base = preloaded.base
                 if not preloaded.fits(files):
                     preloaded.forget()
-                base = _zip_path(job, "/tmp/ansible_%s_payload_%08x" % (job["name"], random.getrandbits(32)))
+                    base = _zip_path(job, "/tmp/ansible_%s_payload_%08x" % (job["name"], random.getrandbits(32)))
+                # All from one zip, as under stock: utilities tell by the path whose code calls them.
                 finder.use(files, base)
             sys.path.insert(0, base)
             if job.get("legacy"):

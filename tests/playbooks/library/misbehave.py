@@ -85,6 +85,8 @@ def change_process(module):
 def warn_and_deprecate(module):
     module.warn("a warning")
     module.deprecate("an old thing", version="99.9", collection_name="test.words")
+    # Who says so is told by the path of the code.
+    module.deprecate("an older thing", version="99.8")
     module.exit_json(
         changed=True,
         ansible_facts={"misbehaved": 1},
