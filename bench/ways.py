@@ -63,7 +63,8 @@ class Way:
     def use_port(self, port: int) -> None:
         """Write the inventory for a server, or a relay before it, at ``port``."""
         known = self._folder / "known_hosts"
-        known.write_text("[127.0.*.*]:%d %s" % (port, self._sshd.known_hosts().split(" ", 1)[1]))
+        key = self._sshd.known_hosts().split(" ", 1)[1]
+        known.write_text(f"[127.0.*.*]:{port} {key}")
         hosts = [f"h{n} ansible_host=127.0.{1 + n // 200}.{1 + n % 200}" for n in range(HOSTS)]
         variables = {
             "ansible_port": port,

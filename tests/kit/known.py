@@ -34,6 +34,9 @@ class Known:
 KNOWN: tuple[Known, ...] = (
     Known("flow", "timeout", r"timedout\.frame", "up to 2.18 it names the controller's own stack, which is ours"),
     Known("lanes", "timeout", r"timedout\.frame", "as in flow"),
+    Known(
+        "failures", "interrupted", "module_stderr", "from 2.19 on without AnsiballZ's frames", r"(?s)Trace.*<stdin>.*"
+    ),
     Known("failures", "ping", "msg", "stock may find that ssh has ended by writing to it", r".*Broken pipe"),
 )
 

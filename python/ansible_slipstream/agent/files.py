@@ -239,4 +239,7 @@ def _words(error):
     path = error.filename or b""
     if isinstance(path, bytes):
         path = path.decode("utf-8", "replace")
+    if path.endswith(PART_SUFFIX):
+        # What was asked for has a name without ours.
+        path = path[: -len(PART_SUFFIX)].rpartition(".")[0]
     return "%s: %s" % (path, error.strerror)

@@ -25,6 +25,8 @@ class Guardian(object):
             try:
                 os.setsid()
                 os.close(self._writer)
+                # Nor must a folder be held that somebody wants to unmount.
+                os.chdir("/")
                 # The channel must not stay open because of this process.
                 for fd in (0, 1, 2):
                     os.close(fd)

@@ -13,7 +13,8 @@ import time
 
 from . import importer
 
-FIRST_STAGE_MARK = " -c 'import os,zlib"
+# As sudo shows it, and as sudo shows what it gave to a login shell.
+FIRST_STAGE_MARKS = (" -c 'import os,zlib", "\\ -c\\ \\'import\\ os,zlib")
 
 # The agent's own modules, out of the module's sight; Python 2 empties a module that nobody holds.
 _kept = []
@@ -74,9 +75,10 @@ def _add_environment(environment):
 def _hide_first_stage():
     # sudo puts the whole command into the environment; stock's ends with the interpreter.
     command = os.environ.get("SUDO_COMMAND", "")
-    at = command.find(FIRST_STAGE_MARK)
-    if at > 0:
-        os.environ["SUDO_COMMAND"] = command[:at]
+    for mark in FIRST_STAGE_MARKS:
+        at = command.find(mark)
+        if at > 0:
+            os.environ["SUDO_COMMAND"] = command[:at]
 
 
 def _limit_files(wanted):
@@ -192,6 +194,8 @@ def _exit_code(code):
 def _report_exception():
     """Do what the interpreter does with an uncaught exception, and return its exit code."""
     kind, error, trace = sys.exc_info()
+    # Since 3.8 it dies by the signal, which a shell reports so.
+    interrupted = issubclass(kind, KeyboardInterrupt) and sys.version_info >= (3, 8)
     while trace is not None and trace.tb_frame.f_code.co_filename.startswith("<slipstream "):
         trace = trace.tb_next
     # Stock has deleted its zip by now: the interpreter finds no source lines to show.
@@ -208,11 +212,13 @@ def _report_exception():
             traceback.print_exception(kind, error, trace)
     except SystemExit as request:
         return _exit_code(request.code)
-    return 1
+    return 130 if interrupted else 1
 
 
 def _finish(code):
     """Do what the interpreter does at its end, and return the exit code."""
+    # It does so before functions that are to run at exit.
+    _flush()
     try:
         import threading
 
@@ -229,9 +235,13 @@ def _finish(code):
         code = _exit_code(request.code)
     except BaseException:
         pass
+    _flush()
+    return code
+
+
+def _flush():
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except BaseException:
             pass
-    return code

@@ -9,6 +9,8 @@ from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.module_utils.common.text.converters import to_bytes, to_native
 from ansible.utils.display import Display
 
+from .ticket import NotStarted
+
 display = Display()
 
 # ssh's own debug lines must not be taken for prompts.
@@ -18,7 +20,8 @@ SSH_DEBUG = re.compile(rb"^debug\d+: ")
 class Escalation:
     """Decides, as stock's ssh connection does, what to do with a start line's output.
 
-    Raises AnsibleError from `output` with stock's words: wrong password, missing password.
+    Raises AnsibleError from `output` with stock's words: wrong password, missing password; NotStarted where
+    none was given.
     """
 
     def __init__(self, become: Any, secret: bytes, timeout_s: float, host: str) -> None:
@@ -67,6 +70,9 @@ class Escalation:
             # A prompt that comes again says that the first answer was wrong.
             display.vvv("Escalation failed", host=self._host)
             raise AnsibleError(f"Incorrect {name} password")
+        if "missing" in flags and not self._secret:
+            # Perhaps this rule of sudo's is for Ansible's command line, not for the agent's; stock finds out.
+            raise NotStarted(f"Missing {name} password")
         if "missing" in flags:
             display.vvv("Escalation requires password", host=self._host)
             raise AnsibleError(f"Missing {name} password")

@@ -54,6 +54,7 @@ class SshConnection(Accelerated):
         Stock's `exec_command` and `_run` around this keep their retries and their error texts.
         """
         helper, ssh = _split_sshpass(cmd, to_text(self.get_option("ssh_executable")).encode())
+        unreachable = None
         try:
             link = self._link(self._master_arguments(ssh))
             if isinstance(in_data, Ticket):
@@ -61,6 +62,9 @@ class SshConnection(Accelerated):
                 display.vvv(f"SSH: EXEC {_shown(cmd)}", host=self.host)
                 timeout_s = 2 + float(self.get_option("timeout"))
                 result = self.slipstream_run(link, to_text(cmd[-1]), in_data, self.host, timeout_s)
+                if result.rc == SSH_FAILED and checkrc:
+                    # The module's own code, but stock can't tell it from ssh's.
+                    raise self._not_sent(result.stderr)
                 return result.rc, result.stdout, result.stderr
             discovered = self._discover(link, to_text(cmd[-1]))
             if discovered is not None:
@@ -74,14 +78,17 @@ class SshConnection(Accelerated):
             if error.rc == NOT_EXECUTED:
                 # Stock fails in the same way, before it sends anything, and has the words for it.
                 return self._stock_bare_run(cmd, in_data, sudoable, checkrc)
-            self._close_sshpass_pipe()
-            return self._no_link(helper, in_data, checkrc, error)
+            unreachable = error
         except DaemonError as error:
             runtime.drop_client()
             if isinstance(in_data, Ticket):
                 raise NotStarted(str(error)) from error
             display.vv(f"slipstream: {error}; stock ssh takes over", host=self.host)
             return self._stock_bare_run(cmd, in_data, sudoable, checkrc)
+        if unreachable is not None:
+            # Outside of the handler: what is raised has no cause but its own.
+            self._close_sshpass_pipe()
+            return self._no_link(helper, in_data, checkrc, unreachable)
         over_link = [b"-o", b"ControlMaster=no", b"-o", b'ControlPath="%s"' % control_path.encode()]
         return self._stock_bare_run([*helper, ssh[0], *over_link, *ssh[1:]], in_data, sudoable, checkrc)
 
@@ -179,12 +186,18 @@ class SshConnection(Accelerated):
             )
         if secret and self._uses_sshpass() and (error.denied or b"Permission denied" in error.stderr):
             return SSHPASS_DENIED, b"", error.stderr
+        if 0 < error.rc < SSH_FAILED:
+            # Not ssh's: that of a program in its place.
+            return error.rc, b"", error.stderr
         if in_data and checkrc:
-            raise AnsibleConnectionFailure(
-                f'Data could not be sent to remote host "{self.host}". Make sure this host can be reached '
-                f"over ssh: {to_native(error.stderr)}"
-            )
+            raise self._not_sent(error.stderr)
         return SSH_FAILED, b"", error.stderr
+
+    def _not_sent(self, stderr: bytes) -> AnsibleConnectionFailure:
+        return AnsibleConnectionFailure(
+            f'Data could not be sent to remote host "{self.host}". Make sure this host can be reached '
+            f"over ssh: {to_native(stderr)}"
+        )
 
     def _file_transport_command(self, in_path: str, out_path: str, sftp_action: str) -> tuple[int, bytes, bytes]:
         """Move a file through an agent of the login account, or as stock does where there is none."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import re
 import threading
 from dataclasses import dataclass
 from typing import Any
@@ -36,6 +37,9 @@ START_VARIABLES = ("PYTHON", "LD_", "LC_", "LANG", "DYLD_", "MALLOC_", "GLIBC_",
 
 # Modules that another running process of the account, or its working directory, would stand in the way of.
 EVICTING = frozenset({"user", "group", "mount", "filesystem", "lvol", "parted"})
+# Their command lines can do the same.
+COMMANDS = frozenset({"command", "shell"})
+EVICTING_WORDS = re.compile(r"\b(user(del|mod)|deluser|group(del|mod)|delgroup|umount|pkill|killall)\b")
 
 
 class Ticket(bytes):
@@ -95,14 +99,21 @@ def _configure_module(self: Any, *args: Any, **kwargs: Any) -> Any:
 
 def _execute_module(self: Any, *args: Any, **kwargs: Any) -> Any:
     """Note whether the module is wrapped for async, and run through stock what no agent takes."""
+    try:
+        return _execute_noted(self, *args, **kwargs)
+    except NotStarted:
+        # Stock runs outside of this handler: what it raises has no cause but its own.
+        pass
+    with self._connection.slipstream_off():
+        return _execute_noted(self, *args, **kwargs)
+
+
+def _execute_noted(self: Any, *args: Any, **kwargs: Any) -> Any:
     call = _current()
     before = call.wrap_async
     call.wrap_async = bool(_execute_signature.bind(self, *args, **kwargs).arguments.get("wrap_async"))
     try:
         return _stock_execute(self, *args, **kwargs)
-    except NotStarted:
-        with self._connection.slipstream_off():
-            return _stock_execute(self, *args, **kwargs)
     finally:
         call.wrap_async = before
         if getattr(self._connection, "slipstream_ticket", None) is not None:
@@ -189,7 +200,7 @@ def _ticket_for(
     ticket.closure = closure.digest
     ticket.source = source
     ticket.private = bool(args.get("_ansible_no_log"))
-    ticket.evict = name.rpartition(".")[2] in EVICTING
+    ticket.evict = _evicts(name.rpartition(".")[2], args)
     ticket.job = {
         "name": name,
         "fqn": fqn,
@@ -211,6 +222,14 @@ def _ticket_for(
             serialization_profile=closure.meta["profile"],
         )
     return ticket, "new", shebang
+
+
+def _evicts(module: str, args: Json) -> bool:
+    """Tell whether other agents' processes may be in the module's way."""
+    if module in COMMANDS:
+        words = [str(args.get("_raw_params") or ""), *map(str, args.get("argv") or ())]
+        return any(EVICTING_WORDS.search(word) for word in words)
+    return module in EVICTING
 
 
 def _has_extensions(task_vars: Json) -> bool:

@@ -82,6 +82,19 @@ def change_process(module):
     sys.exit(0)
 
 
+def exit_255(module):
+    sys.exit(255)
+
+
+def end_at_exit(module):
+    atexit.register(os._exit, 9)
+    module.exit_json(ok=1)
+
+
+def interrupt(module):
+    raise KeyboardInterrupt
+
+
 def warn_and_deprecate(module):
     module.warn("a warning")
     module.deprecate("an old thing", version="99.9", collection_name="test.words")

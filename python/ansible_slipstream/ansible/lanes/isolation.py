@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import io
@@ -9,11 +10,11 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from ansible import constants
 from ansible.executor import task_executor
-from ansible.plugins.connection import local as stock_local
 from ansible.plugins.connection import ssh as stock_ssh
 from ansible.utils.display import Display
 
@@ -23,6 +24,8 @@ from .news import LaneTime
 
 # Workers have a session of their own, and what they print by themselves becomes a warning, from here on.
 WORKERS_ARE_DETACHED = HAS_PROFILES
+# Who says one of these has a place in mind for the command.
+OWN_WAYS = frozenset({"start_new_session", "process_group", "preexec_fn"})
 # Workers ask the controller to add hosts and groups.
 WORKERS_ASK = CORE >= (2, 21)
 
@@ -35,8 +38,7 @@ def install() -> None:
     if WORKERS_ASK:
         _answer_directly()
     if WORKERS_ARE_DETACHED:
-        for module in (stock_ssh, stock_local):
-            module.subprocess = _Sessions()
+        _divide_sessions()
         for name in ("stdout", "stderr"):
             setattr(sys, name, _Divided(getattr(sys, name), name))
 
@@ -99,26 +101,57 @@ class _Divided:
         return getattr(self._stream if lane is None else lane.stray[self._name], attribute)
 
 
+def flush_output() -> None:
+    """Write out what was displayed so far, as every fork of a worker does."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, ValueError):
+            stream.flush()
+
+
+@contextlib.contextmanager
+def own_process_state() -> Iterator[None]:
+    """Undo what a plugin does to the working folder, the umask and the environment, which end with a worker."""
+    folder, environment = _folder(), dict(os.environ)
+    os.umask(umask := os.umask(0o077))
+    try:
+        yield
+    finally:
+        os.umask(umask)
+        if folder is not None and _folder() != folder:
+            with contextlib.suppress(OSError):
+                os.chdir(folder)
+        if os.environ != environment:
+            os.environ.clear()
+            os.environ.update(environment)
+
+
+def _folder() -> str | None:
+    try:
+        return os.getcwd()
+    except OSError:
+        # It was removed.
+        return None
+
+
 def stray_output() -> dict[str, io.StringIO]:
     """Return where a lane's own prints go."""
     return {"stdout": io.StringIO(), "stderr": io.StringIO()}
 
 
-class _Sessions:
-    """Stands for the module ``subprocess`` in a connection plugin: commands have no terminal to ask on."""
+def _divide_sessions() -> None:
+    """Start a lane's commands as a worker would have: away from the playbook's session, ended with their task."""
+    stock_init = subprocess.Popen.__init__
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(subprocess, name)
-
-    @staticmethod
-    def Popen(*args: Any, **kwargs: Any) -> Any:
-        """Start a command as a worker would have, away from the playbook's session."""
+    @functools.wraps(stock_init)
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
         lane = _lane()
-        if lane is None:
-            return subprocess.Popen(*args, **kwargs)
-        process = subprocess.Popen(*args, **{**_session(lane.task_vars), **kwargs})
-        lane.children.append(process)
-        return process
+        if lane is None or OWN_WAYS & kwargs.keys():
+            stock_init(self, *args, **kwargs)
+            return
+        stock_init(self, *args, **_session(lane.task_vars), **kwargs)
+        lane.children.append(self)
+
+    setattr(subprocess.Popen, "__init__", init)  # noqa: B010 - an assignment would have to lie about types
 
 
 def _session(task_vars: dict[str, Any]) -> dict[str, Any]:

@@ -90,6 +90,7 @@ class Lane:
     def start(self) -> None:
         """Run the task, in the main thread to its end, else until it waits for the first time."""
         LIVE.add(self)
+        isolation.flush_output()
         if isolation.WORKERS_ARE_DETACHED:
             isolation.end_children_on_signals(LIVE)
         inherited = contextvars.copy_context()
@@ -109,7 +110,7 @@ class Lane:
 
     def _run(self) -> None:
         try:
-            with baton.running(self), _task_context(self):
+            with baton.running(self), isolation.own_process_state(), _task_context(self):
                 stock_module.WorkerProcess._run(self)
         except BaseException as error:
             if self.baton is None and isinstance(error, KeyboardInterrupt):
