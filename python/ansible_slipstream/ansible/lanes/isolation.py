@@ -140,7 +140,7 @@ def stray_output() -> dict[str, io.StringIO]:
 
 def _divide_sessions() -> None:
     """Start a lane's commands as a worker would have: away from the playbook's session, ended with their task."""
-    stock_init = subprocess.Popen.__init__
+    stock_init: Any = subprocess.Popen.__init__
 
     @functools.wraps(stock_init)
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
