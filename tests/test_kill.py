@@ -111,3 +111,13 @@ def test_killed_playbook_leaves_no_module(
         link = controller.status()["links"][0]
         assert all(agent["resting"] for agent in link["agents"] if agent["become"])
     assert_next_run_works(controller, open_folder)
+
+
+@pytest.mark.parametrize("become", [False, True], ids=["login", "become"])
+def test_killed_playbook_leaves_no_command_that_ignores_signals(
+    controller: Controller, open_folder: Path, become: bool
+) -> None:
+    with waiting(controller, open_folder, become=become, deaf=True) as run:
+        os.kill(run.process.pid, signal.SIGKILL)
+        assert ended(run.command, END_SECONDS) and ended(run.module, END_SECONDS)
+    assert_next_run_works(controller, open_folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import textwrap
 from pathlib import Path
@@ -94,21 +95,42 @@ def test_slow_lookup_does_not_hold_other_hosts_up(venv: Path, sshd: Sshd, open_f
     assert spans[2][0] < spans[1][1], "the last one began after the one before had ended"
 
 
+@pytest.mark.parametrize("hosts", ["plain", "lane1,lane2"])
+def test_what_is_done_is_shown_while_the_next_task_runs(venv: Path, sshd: Sshd, open_folder: Path, hosts: str) -> None:
+    fifo = open_folder / "go"
+    os.mkfifo(fifo)
+    fifo.chmod(0o666)
+    with Controller(venv, "slipstream", sshd, open_folder / "run") as controller:
+        tasks = f"- debug: {{msg: the first is done}}\n- command: timeout 60 cat {fifo}\n  run_once: true"
+        process = controller.start(write(open_folder, hosts, tasks))
+        assert process.stdout
+        shown = b""
+        while b"the first is done" not in shown:
+            assert select.select([process.stdout], [], [], 30)[0], shown
+            shown += os.read(process.stdout.fileno(), 65536)
+        fifo.write_text("go")
+        _, stderr = process.communicate(timeout=60)
+        assert process.returncode == 0, stderr
+
+
 @pytest.mark.parametrize("hosts", ["localhost", "lane1,lane2"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["INT", "TERM"])
-@pytest.mark.parametrize("kind", ["raw", "shell"])
+@pytest.mark.parametrize("kind", ["raw", "shell", "lookup"])
 def test_signals_end_playbook_and_tasks(
     venv: Path, sshd: Sshd, open_folder: Path, hosts: str, number: signal.Signals, kind: str
 ) -> None:
-    """`raw` is a literal command of the playbook's own process, `shell` a module on an agent."""
-    if number == signal.SIGTERM and kind == "raw" and core(venv) < (2, 19):
+    """`raw` and a lookup run commands of the playbook's own process, `shell` a module on an agent."""
+    if number == signal.SIGTERM and kind != "shell" and core(venv) < (2, 19):
         pytest.skip("up to 2.18 stock leaves its workers' commands running")
     fifo = open_folder / "started"
     os.mkfifo(fifo)
     fifo.chmod(0o666)
     connection = "local" if hosts == "localhost" else "ssh"
     with Controller(venv, "slipstream", sshd, open_folder / "run") as controller:
-        tasks = f"""- {kind}: 'echo $$ > {fifo}; exec sleep 300'\n  vars: {{ansible_connection: {connection}}}"""
+        command = f"echo $$ > {fifo}; exec sleep 300"
+        tasks = f"""- {kind}: '{command}'\n  vars: {{ansible_connection: {connection}}}"""
+        if kind == "lookup":
+            tasks = f"""- debug: {{msg: "{{{{ lookup('pipe', '{command}') }}}}"}}"""
         process = controller.start(write(open_folder, hosts, tasks))
         commands = [int(word) for word in read_line(fifo).split()]
         if number == signal.SIGINT:

@@ -24,7 +24,7 @@ _PLAY = """\
   become: {become}
   tasks:
     - name: wait
-      shell: "echo $$ $PPID > {fifo}; exec sleep 300"
+      shell: "{trap}echo $$ $PPID > {fifo}; exec sleep 300"
 """
 
 
@@ -52,13 +52,19 @@ class Waiting:
 
 
 @contextmanager
-def waiting(controller: Controller, folder: Path, hosts: str = "plain", become: bool = False) -> Iterator[Waiting]:
-    """Run a play up to the middle of its task, and kill it at the end if it still runs."""
+def waiting(
+    controller: Controller, folder: Path, hosts: str = "plain", become: bool = False, deaf: bool = False
+) -> Iterator[Waiting]:
+    """Run a play up to the middle of its task, and kill it at the end if it still runs.
+
+    Its command ignores signals if it is ``deaf``.
+    """
     fifo = folder / "started"
     os.mkfifo(fifo)
     fifo.chmod(0o666)
     playbook = folder / "wait.yml"
-    playbook.write_text(_PLAY.format(hosts=hosts, fifo=fifo, become=str(become).lower()))
+    trap = "trap '' TERM INT HUP; " if deaf else ""
+    playbook.write_text(_PLAY.format(hosts=hosts, fifo=fifo, become=str(become).lower(), trap=trap))
     process = controller.start(playbook)
     try:
         command, module = (int(word) for word in read_line(fifo).split())

@@ -22,8 +22,12 @@ impl Copy {
         // What is in the outbox arrives before the offer does.
         let held = holder.held.try_lock().ok()?.clone();
         let (name, token) = (format!("slipstream-{}", random_hex()), random_hex());
-        let program =
-            program::copying((&name, &token), held.history(), link.compression(), link.target_cache());
+        let program = program::copying(
+            (&name, &token, holder.hello.uid),
+            held.history(),
+            link.compression(),
+            link.target_cache(),
+        );
         let told = holder.send(Frame::message(0, &ToAgent::Serve { name, token }, vec![])).await;
         told.then_some(Self { holder, held, program })
     }

@@ -26,6 +26,10 @@ const CACHE: (&str, &str) = ("cache", include_str!("../../../python/ansible_slip
 /// Any that knows both, Python 2's as far as the agent uses it.
 const GRAMMAR: (u8, u8) = (3, 7);
 
+/// The socket option that tells who listens, on the machines that Linux is mostly run on; elsewhere nobody
+/// is believed.
+const SO_PEERCRED: u32 = 17;
+
 /// Bytes of the length in front of a program.
 const LENGTH: usize = 8;
 
@@ -82,10 +86,10 @@ fn squeeze(text: &str) -> String {
     small
 }
 
-/// A program that gets the agent and its history from another agent's socket, checks the agent, and
-/// runs it; if that fails it says so and reads the whole agent.
+/// A program that gets the agent and its history from another agent's socket, if its owner is `uid`, checks
+/// the agent, and runs it; if that fails it says so and reads the whole agent.
 pub(crate) fn copying(
-    (name, token): (&str, &str),
+    (name, token, uid): (&str, &str, u32),
     history: Option<&Digest>,
     compression: Compression,
     cache: &str,
@@ -94,9 +98,11 @@ pub(crate) fn copying(
     let agent = Digest::of(&whole(compression, cache)[LENGTH..]);
     let program = format!(
         "import hashlib\n\
-         def g():\n import _socket as k\n c=k.socket(k.AF_UNIX,k.SOCK_STREAM)\n c.settimeout(5)\n \
-         c.connect(b'\\0{name}')\n c.sendall(b'{token}')\n b=bytearray()\n \
-         while len(b)<1<<28:\n  d=c.recv(1<<18)\n  if not d:break\n  b+=d\n \
+         def g():\n import _socket as k,struct,time\n t=time.time()+10\n c=k.socket(k.AF_UNIX,k.SOCK_STREAM)\n \
+         c.settimeout(5)\n c.connect(b'\\0{name}')\n \
+         if struct.unpack('3I',c.getsockopt(k.SOL_SOCKET,{SO_PEERCRED},12))[1]!={uid}:raise ValueError\n \
+         c.sendall(b'{token}')\n b=bytearray()\n \
+         while len(b)<1<<28 and time.time()<t:\n  d=c.recv(1<<18)\n  if not d:break\n  b+=d\n \
          n={LENGTH}+int(bytes(b[:{LENGTH}]));p=bytes(b[{LENGTH}:n])\n \
          if hashlib.sha256(p).hexdigest()!='{}':raise ValueError\n return p,bytes(b[n:])\n\
          try:s,h=g();e='{expected}'\n\
@@ -127,7 +133,7 @@ mod tests {
         assert!(MODULES.iter().chain([&CACHE]).all(|(_, text)| text.is_ascii()));
         let whole = whole(Compression::Auto, "");
         assert!(whole.len() < 16 << 10, "{} bytes", whole.len());
-        let copying = copying(("slipstream-0", "0"), Some(&Digest::of(b"x")), Compression::Auto, "");
+        let copying = copying(("slipstream-0", "0", 0), Some(&Digest::of(b"x")), Compression::Auto, "");
         assert!(copying.len() < 800, "{} bytes", copying.len());
     }
 }

@@ -31,18 +31,21 @@ class Copies(object):
         self._taken.append((control, body))
 
     def offer(self, name, token):
-        """Give everything to the first who comes to the socket ``name`` and knows ``token``."""
+        """Give everything to the first who comes to the socket ``name`` and knows ``token``, if that can be done."""
         # The socket module would import more than a module finds imported under AnsiballZ.
         import _socket
 
-        listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+        listener = None
         try:
+            listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
             listener.bind(b"\0" + name.encode("ascii"))
             listener.listen(VISITORS_MAX)
             pid = os.fork()
-        except (OSError, IOError):
-            listener.close()
-            raise
+        except (OSError, IOError, _socket.error):
+            # Who comes finds nobody, and is sent everything.
+            if listener is not None:
+                listener.close()
+            return
         if pid:
             self._pids.add(pid)
             listener.close()
@@ -99,12 +102,14 @@ def read(history, expected):
     taken = []
     at = ""
     try:
-        for frame in frames.Decoder().feed(history):
+        # It comes from a stranger until its digests are known: nothing in it is inflated.
+        for frame in frames.Decoder((frames.MESSAGE,)).feed(history):
             taken.append(frame)
             at = reached(at, frame.control, frame.body)
             if at == expected:
                 return taken
-    except (frames.BadFrame, KeyError, TypeError, ValueError):
+    except Exception:
+        # Whatever is wrong with it, this agent begins with nothing.
         pass
     return None
 

@@ -60,20 +60,25 @@ class Incoming(object):
         """Check the content and put the file in place."""
         if self.hash.hexdigest() != digest:
             raise OSError(errno.EIO, "the content changed on its way: its digest is another", self._final)
-        os.close(self._fd)
-        self._fd = None
+        fd, self._fd = self._fd, None
+        # Some file systems say only now that the disk is full.
+        os.close(fd)
         if self._part:
             os.rename(self._part, self._final)
             self._part = None
 
     def abandon(self):
         """Remove what is there of the file."""
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
-        if self._part:
-            os.unlink(self._part)
-            self._part = None
+        fd, self._fd = self._fd, None
+        part, self._part = self._part, None
+        try:
+            if fd is not None:
+                os.close(fd)
+            if part:
+                os.unlink(part)
+        except OSError:
+            # Its folder may be gone, with all that was in it.
+            pass
 
 
 class Outgoing(object):

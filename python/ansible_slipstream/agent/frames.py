@@ -39,7 +39,8 @@ class Frame(object):
 class Decoder(object):
     """Puts frames together from the bytes that arrive."""
 
-    def __init__(self):
+    def __init__(self, kinds=(MESSAGE, DATA, DEFLATED)):
+        self._kinds = kinds
         self._buffer = bytearray()
         self._inflate = zlib.decompressobj(-zlib.MAX_WBITS)
         self._inflated = None
@@ -50,7 +51,7 @@ class Decoder(object):
         frames = []
         while len(self._buffer) >= HEADER.size:
             control_len, body_len, kind, version, flags, stream = HEADER.unpack(bytes(self._buffer[: HEADER.size]))
-            if version != VERSION or kind not in (MESSAGE, DATA, DEFLATED):
+            if version != VERSION or kind not in self._kinds:
                 raise BadFrame("frame of version %d, kind %d" % (version, kind))
             body_at = HEADER.size + control_len
             end = body_at + body_len

@@ -69,6 +69,15 @@ def signal_group(pid, number):
             raise
 
 
+def group_lives(pid):
+    """Tell whether anything of a process group is left."""
+    try:
+        os.killpg(pid, 0)
+        return True
+    except OSError as error:
+        return error.errno == errno.EPERM
+
+
 def _watch(reader):
     running = set()
     while True:

@@ -100,6 +100,11 @@ class Jobs(object):
             ended, status = children.wait(pid)
             if ended:
                 job.status = status
+                if job.given_up:
+                    # What it has started may live on, deaf to SIGTERM: the deadline is for that.
+                    if job.deadline is None or not guardian.group_lives(pid):
+                        self._drop(job)
+                    continue
                 self._guardian.ended(pid)
                 for fd in list(job.open):
                     self._read(job, fd)
@@ -113,8 +118,10 @@ class Jobs(object):
             if job.deadline is None or job.deadline > now:
                 continue
             job.deadline = None
-            if job.status is None:
+            if job.given_up:
                 job.signal(signal.SIGKILL)
+                if job.status is not None:
+                    self._drop(job)
             else:
                 for fd in list(job.open):
                     self._read(job, fd)
@@ -123,12 +130,16 @@ class Jobs(object):
 
     def give_up(self, stream):
         """Kill a job whose result nobody wants any more."""
-        for job in self._by_pid.values():
-            if job.stream == stream and not job.given_up:
-                job.given_up = True
-                if job.status is None:
-                    job.signal(signal.SIGTERM)
-                    job.deadline = time.time() + KILL_GRACE_S
+        for job in list(self._by_pid.values()):
+            if job.stream != stream or job.given_up:
+                continue
+            job.given_up = True
+            if job.status is None:
+                job.signal(signal.SIGTERM)
+                job.deadline = time.time() + KILL_GRACE_S
+            else:
+                # It has ended by itself; what it left behind, it meant to.
+                self._drop(job)
 
     def give_up_all(self):
         """Kill every job."""
@@ -177,12 +188,17 @@ class Jobs(object):
         del job.open[fd]
         del self._by_fd[fd]
 
+    def _drop(self, job):
+        """Forget a job that was given up, now that all of it has ended."""
+        for fd in list(job.open):
+            self._close(job, fd)
+        del self._by_pid[job.pid]
+        self._guardian.ended(job.pid)
+
     def _settle(self, job):
-        if job.status is None or job.open:
+        if job.status is None or job.open or job.given_up:
             return
         del self._by_pid[job.pid]
-        if job.given_up:
-            return
         code, last_words = _shell_view(job.status)
         err = self._own_path(job, b"".join(job.collected[job.err])) + last_words
         out = self._own_path(job, b"".join(job.collected[job.out]))

@@ -34,6 +34,7 @@ class Agent(object):
         # Of the closures that have come; see copies.reached.
         self._history = ""
         self._cache = None
+        self._damaged = False
         self._resting = False
         self._ending = False
         self._handlers = {
@@ -123,7 +124,8 @@ class Agent(object):
         if "cached" in message:
             found = self._cache.closure(message["cached"], self._history)
             if found is None:
-                # The run that needs it will say so.
+                # The daemon counts its blobs all the same: no closure that comes after it means what it says.
+                self._damaged = True
                 return
             message, body = found
         content = zlib.decompress(body)
@@ -148,7 +150,7 @@ class Agent(object):
         """Return why a module can't run here, or None."""
         if self._resting:
             return "at rest"
-        if not self._closures.has(closure):
+        if self._damaged or not self._closures.has(closure):
             return "the cache is damaged"
         return self._fingerprint.changed()
 

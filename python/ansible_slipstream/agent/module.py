@@ -14,7 +14,7 @@ import time
 from . import importer
 
 # As sudo shows it, and as sudo shows what it gave to a login shell.
-FIRST_STAGE_MARKS = (" -c 'import os,zlib", "\\ -c\\ \\'import\\ os,zlib")
+FIRST_STAGE_MARKS = (" -c 'import sys;sys.path[:]=", "\\ -c\\ \\'import\\ sys;sys.path[:]=")
 
 # The agent's own modules, out of the module's sight; Python 2 empties a module that nobody holds.
 _kept = []

@@ -20,10 +20,12 @@ from .discovery import Discovery
 from .escalation import Escalation, become_secret
 from .ticket import NotStarted, Ticket
 
-# The agent's first stage: reads eight digits of length, then a deflated program. It ends when the
-# channel does, and has no single quote, so that every shell takes it. The program finds itself in `s`.
+# The agent's first stage: imports nothing from the folder that it is started in, then reads eight digits of
+# length and a deflated program. It ends when the channel does, and has no single quote, so that every shell
+# takes it. The program finds itself in `s`.
 FIRST_STAGE = (
-    'import os,zlib;exec("def r(n):\\n b=b\\"\\"\\n while len(b)<n:\\n  c=os.read(0,n-len(b))\\n'
+    'import sys;sys.path[:]=[p for p in sys.path if p not in ("",".")];import os,zlib;'
+    'exec("def r(n):\\n b=b\\"\\"\\n while len(b)<n:\\n  c=os.read(0,n-len(b))\\n'
     '  if not c:os._exit(1)\\n  b+=c\\n return b");s=r(int(r(8)));exec(zlib.decompress(s))'
 )
 # sh -c around sudo around sh -c, and one more for ssh.

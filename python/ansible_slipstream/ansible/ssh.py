@@ -231,8 +231,12 @@ class SshConnection(Accelerated):
     @staticmethod
     def _fetch(link: Link, in_path: str, out_path: str) -> None:
         """Write beside the destination and rename: a transfer that breaks leaves nothing behind."""
-        folder = os.path.dirname(os.path.abspath(out_path))
-        descriptor, part = tempfile.mkstemp(dir=folder, prefix=".slipstream-")
+        final = os.path.realpath(out_path)
+        if _is_more_than_content(final):
+            with open(final, "wb") as target:
+                runtime.client().fetch(link, in_path, runtime.RUN.id, target.fileno())
+            return
+        descriptor, part = tempfile.mkstemp(dir=os.path.dirname(final), prefix=".slipstream-")
         try:
             try:
                 mode = runtime.client().fetch(link, in_path, runtime.RUN.id, descriptor)
@@ -241,9 +245,9 @@ class SshConnection(Accelerated):
             # sftp makes what it fetches writable for its owner, and honours the umask.
             os.umask(umask := os.umask(0))
             with contextlib.suppress(FileNotFoundError):
-                mode, umask = stat.S_IMODE(os.stat(out_path).st_mode), 0
+                mode, umask = stat.S_IMODE(os.stat(final).st_mode), 0
             os.chmod(part, (mode & 0o777 | stat.S_IWUSR) & ~umask)
-            os.rename(part, os.path.realpath(out_path))
+            os.rename(part, final)
         except BaseException:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(part)
@@ -268,6 +272,16 @@ def _split_sshpass(cmd: list[bytes], executable: bytes) -> tuple[list[bytes], li
         at = 4 if cmd[2] == b"-P" else 2
         return list(cmd[:at]), list(cmd[at:])
     return [], list(cmd)
+
+
+def _is_more_than_content(path: str) -> bool:
+    """Tell whether another file in its place would be another thing: a device, another's file, one of two names."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return False
+    ours = (found.st_uid, found.st_gid) == (os.geteuid(), os.getegid())
+    return not (stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and ours)
 
 
 def _link_environment() -> dict[str, str]:

@@ -1,7 +1,8 @@
-"""A filter that prints, which a worker turns into a warning from ansible-core 2.19 on."""
+"""Filters that do to their process what a worker keeps from the playbook's."""
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
@@ -12,9 +13,17 @@ def prints(value: str, stream: str) -> str:
     return value
 
 
+def unsettles(folder: str) -> str:
+    """Change what a process has of its own."""
+    os.environ["UNSETTLED"] = folder
+    os.chdir(folder)
+    os.umask(0o077)
+    return folder
+
+
 class FilterModule:
     """What the loader asks for."""
 
     def filters(self) -> dict[str, Any]:
         """Return the filters."""
-        return {"prints": prints}
+        return {"prints": prints, "unsettles": unsettles}

@@ -181,15 +181,16 @@ class _Ending:
         self._lanes = lanes
 
     def __call__(self, number: int, frame: Any) -> None:
-        for lane in list(self._lanes):
-            lane.end_children(number)
-        self._stock_handler(number, frame)
+        try:
+            for lane in list(self._lanes):
+                lane.end_children(number)
+        finally:
+            self._stock_handler(number, frame)
 
 
 def end_group(process: subprocess.Popen[bytes], number: int) -> None:
     """Send a signal to a command and what it has started."""
     if process.poll() is None:
-        try:
+        # It may be gone, or another account's.
+        with contextlib.suppress(OSError):
             os.killpg(process.pid, number)
-        except ProcessLookupError:
-            return
