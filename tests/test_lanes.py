@@ -69,7 +69,7 @@ def test_fewer_forks_than_hosts_show_what_stock_shows(venv: Path, sshd: Sshd, op
     assert list(map(str, found)) == []
 
 
-@pytest.mark.parametrize("strategy", ["linear", "free"])
+@pytest.mark.parametrize("strategy", ["linear", "free", "ansible.builtin.free", "ansible.builtin.host_pinned"])
 def test_hosts_wait_for_their_targets_side_by_side(venv: Path, sshd: Sshd, open_folder: Path, strategy: str) -> None:
     """Each target's command waits for the other's: one after the other would never end."""
     ping, pong = open_folder / "ping", open_folder / "pong"

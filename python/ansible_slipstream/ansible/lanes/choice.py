@@ -37,7 +37,7 @@ class Choice:
 
     def reason_to_fork(self, strategy: Any, task: Any, task_vars: dict[str, Any], alone: bool) -> str | None:
         """Return why a process has to run this task, or None."""
-        if not _is_known_strategy(type(strategy)):
+        if not is_known_strategy(type(strategy)):
             return "strategy"
         if task.timeout:
             return "timeout"
@@ -55,7 +55,7 @@ def _place(task: Any) -> str:
     return str(task.get_path() or task._uuid)
 
 
-def _is_known_strategy(strategy: type) -> bool:
+def is_known_strategy(strategy: type) -> bool:
     """Tell whether a strategy is all stock's and ours."""
     files = (getattr(sys.modules.get(kind.__module__), "__file__", None) or "" for kind in strategy.__mro__[:-1])
     return all(file.startswith((CORE_FOLDER, OUR_FOLDERS[0])) or OUR_FOLDERS[1] in file for file in files)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import inspect
+import time
 from typing import Any
 
 from ansible.plugins import strategy as strategy_plugins
@@ -12,7 +12,7 @@ from ansible.utils.display import Display
 
 from . import isolation
 from .baton import Baton
-from .choice import Choice
+from .choice import Choice, is_known_strategy
 from .lane import Lane
 from .news import LONGEST_FREE_WAIT_S, LONGEST_WAIT_S, News, StrategyTime, watch
 
@@ -32,11 +32,8 @@ class Factory:
         self._choice = Choice()
 
     def install(self) -> None:
-        """Put strategies' waits and the division of lanes in place."""
+        """Watch strategies from their first task on, and divide lanes from each other."""
         self._note_strategies()
-        for name, longest_s in (("", LONGEST_WAIT_S), (".free", LONGEST_FREE_WAIT_S)):
-            module: Any = importlib.import_module(f"ansible.plugins.strategy{name}")
-            module.time = StrategyTime(functools.partial(self._wait, longest_s))
         if self._enabled:
             isolation.install()
 
@@ -46,10 +43,19 @@ class Factory:
         @functools.wraps(stock_queue_task)
         def queue_task(strategy: Any, *args: Any, **kwargs: Any) -> Any:
             self._strategy = strategy
+            self._watch_sleeps(type(strategy))
             watch(strategy, self._news)
             return stock_queue_task(strategy, *args, **kwargs)
 
         strategy_plugins.StrategyBase._queue_task = queue_task
+
+    def _watch_sleeps(self, kind: type) -> None:
+        """Let a strategy's sleeps end with news; the loader may have imported it once more, under another name."""
+        for one in kind.__mro__:
+            names = getattr(vars(one).get("run"), "__globals__", {})
+            if names.get("time") is time and is_known_strategy(one):
+                longest_s = LONGEST_WAIT_S if one is strategy_plugins.StrategyBase else LONGEST_FREE_WAIT_S
+                names["time"] = StrategyTime(functools.partial(self._wait, longest_s))
 
     def make(self, *args: Any, **kwargs: Any) -> Any:
         """Return a worker for a host and a task."""
