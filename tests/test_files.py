@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from kit.runner import MODES, Controller, Run
-from kit.running import new_file
+from kit.running import written_file
 from kit.sshd import Sshd
 
 GIGABYTE = 1 << 30
@@ -199,7 +199,7 @@ def test_link_cut_half_way_leaves_no_partial_file(venv: Path, sshd: Sshd, open_f
     target.chmod(0o777)
     playbook = open_folder / "files.yml"
     playbook.write_text(f"[{{hosts: plain, gather_facts: false, tasks: [{{move: {{to: {target}/file}}}}]}}]")
-    with Controller(venv, "slipstream", sshd, open_folder / "run") as controller, new_file(target) as begun:
+    with Controller(venv, "slipstream", sshd, open_folder / "run") as controller, written_file(target) as begun:
         process = controller.start(playbook)
         with fifo.open("wb") if way == "put" else nullcontext() as writer:
             if writer:

@@ -88,17 +88,17 @@ def read_line(fifo: Path) -> str:
 
 
 @contextmanager
-def new_file(folder: Path) -> Iterator[Callable[[], None]]:
-    """Watch a folder; the given function returns once something was made in it since."""
-    in_create = 0x100  # linux/inotify.h
+def written_file(folder: Path) -> Iterator[Callable[[], None]]:
+    """Watch a folder; the given function returns once a file in it was written to since."""
+    in_modify = 0x2  # linux/inotify.h
     libc = ctypes.CDLL(None, use_errno=True)
     watch = libc.inotify_init()
-    if watch < 0 or libc.inotify_add_watch(watch, os.fsencode(folder), in_create) < 0:
+    if watch < 0 or libc.inotify_add_watch(watch, os.fsencode(folder), in_modify) < 0:
         raise OSError(ctypes.get_errno(), f"{folder} can't be watched")
 
     def wait() -> None:
         if not select.select([watch], [], [], START_SECONDS)[0]:
-            raise TimeoutError(f"nothing was made in {folder}")
+            raise TimeoutError(f"nothing was written in {folder}")
 
     try:
         yield wait
