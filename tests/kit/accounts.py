@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from . import processes
 
@@ -84,12 +85,18 @@ def created() -> Iterator[None]:
         try:
             yield
         finally:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return
-            for account in EVERYONE:
-                account.remove()
+            if _is_last(lock):
+                for account in EVERYONE:
+                    account.remove()
+
+
+def _is_last(lock: IO[str]) -> bool:
+    """Tell whether no other session holds the accounts, and keep new ones waiting if so."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _run(*command: str) -> None:
