@@ -22,8 +22,15 @@ pub(crate) struct Wanted {
 
 /// Serves a closure from the cache.
 pub(crate) async fn find(shared: &Shared, client: &Client, key: &str, run: &str) -> Result<(), Error> {
-    let found =
-        shared.closures.find(key).filter(|closure| shared.has_looked_at(run, key) || still_true(closure));
+    let known = shared.closures.find(key);
+    let found = match known {
+        Some(closure) if shared.has_looked_at(run, key) => Some(closure),
+        // Looks at hundreds of files, perhaps on a slow file system: other requests go on meanwhile.
+        Some(closure) => {
+            tokio::task::spawn_blocking(move || still_true(&closure).then_some(closure)).await.ok().flatten()
+        }
+        None => None,
+    };
     let Some(closure) = found else {
         shared.stats.closure_misses.add(1);
         return client.reply(&Reply::NeedClosure, vec![]).await;

@@ -45,8 +45,16 @@ pub struct Found {
 
 /// Finds the closure of a module.
 pub fn close(library: &mut Library, question: &Question<'_>) -> Answer {
-    match Walk::new(library, question.world).walk(question) {
-        Ok(answer) => answer,
+    let found = match Walk::new(library, question.world, question.world.minify).walk(question) {
+        // It may read another file's documentation.
+        Ok(walk) if walk.manner().minify && walk.any_of_others(|source| source.reads_documentation) => {
+            Walk::new(library, question.world, false).walk(question)
+        }
+        found => found,
+    };
+    match found {
+        Ok(walk) if !walk.needed.is_empty() => Answer::NeedCollections(walk.needed),
+        Ok(walk) => Answer::Found(walk.found()),
         Err(doubt) => Answer::AskStock(doubt),
     }
 }
@@ -61,8 +69,8 @@ struct Walk<'a, 'b> {
 }
 
 impl<'a, 'b> Walk<'a, 'b> {
-    fn new(library: &'b mut Library, world: &'a World) -> Self {
-        let manner = Manner { python: world.python, minify: world.minify };
+    fn new(library: &'b mut Library, world: &'a World, minify: bool) -> Self {
+        let manner = Manner { python: world.python, minify };
         Self {
             locator: Locator { world, reader: library.reader(), manner },
             todo: BTreeSet::new(),
@@ -72,8 +80,13 @@ impl<'a, 'b> Walk<'a, 'b> {
         }
     }
 
-    fn walk(mut self, question: &Question<'_>) -> Result<Answer, Doubt> {
-        let (world, manner) = (self.locator.world, self.locator.manner);
+    fn manner(&self) -> Manner {
+        self.locator.manner
+    }
+
+    /// Follows imports from the module until nothing new is found, or more has to be known of collections.
+    fn walk(mut self, question: &Question<'_>) -> Result<Self, Doubt> {
+        let (world, manner) = (self.locator.world, self.manner());
         for (path, text) in &world.given {
             self.done.insert(path.trim_end_matches("/__init__.py").replace('/', "."));
             self.files.insert(path.clone(), Arc::new(Source::read(text.as_bytes(), manner)?));
@@ -90,13 +103,13 @@ impl<'a, 'b> Walk<'a, 'b> {
             }
         }
         if !self.needed.is_empty() {
-            return Ok(Answer::NeedCollections(self.needed));
+            return Ok(self);
         }
         self.add_module(question.name, module)?;
         if self.any_of_others(|source| source.curious) {
             return Err("a module that looks into its own files");
         }
-        Ok(Answer::Found(self.found()))
+        Ok(self)
     }
 
     fn process(&mut self, entry: &Entry) -> Result<(), Doubt> {

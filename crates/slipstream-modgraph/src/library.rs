@@ -2,7 +2,7 @@
 
 use crate::{
     imports::{Doubt, Imports, parse},
-    minify::minify_parsed,
+    minify::{minify_parsed, reads_documentation},
 };
 use slipstream_wire::{Digest, FileStamp};
 use std::{
@@ -39,6 +39,8 @@ pub(crate) struct Source {
     pub(crate) uses_zip: bool,
     /// Whether it may look at files of the closure.
     pub(crate) curious: bool,
+    /// Whether it may read documentation: its own, or another file's.
+    pub(crate) reads_documentation: bool,
 }
 
 /// The names in a folder.
@@ -82,12 +84,14 @@ impl Source {
         let text = std::str::from_utf8(content).map_err(|_| "a source file that is not UTF-8")?;
         let parsed = parse(text, manner.python)?;
         let imports = Imports::of(parsed.suite());
+        let reads_documentation = reads_documentation(text, &parsed);
         let small = if manner.minify { minify_parsed(text, &parsed) } else { None };
         let text = small.as_deref().unwrap_or(text);
         let has = |marks: &[&str]| marks.iter().any(|mark| text.contains(mark));
         let (uses_zip, curious) = (has(&ZIP_MARKS), has(&CURIOUS_MARKS));
         let content = text.as_bytes();
-        Ok(Self { digest: Digest::of(content), content: content.into(), imports, uses_zip, curious })
+        let (digest, content) = (Digest::of(content), content.into());
+        Ok(Self { digest, content, imports, uses_zip, curious, reads_documentation })
     }
 }
 
@@ -121,7 +125,7 @@ impl Reader<'_> {
     /// Returns a file's source, or `None` where there is none.
     pub(crate) fn source(&mut self, path: &Path, manner: Manner) -> Result<Option<Arc<Source>>, Doubt> {
         let stamp = self.stamp(path);
-        if stamp.mtime_ns == -1 {
+        if stamp.ctime_ns == -1 {
             return Ok(None);
         }
         let key = (path.to_owned(), manner);
@@ -167,9 +171,9 @@ pub fn look_at(path: &Path) -> FileStamp {
     match fs::metadata(path) {
         Ok(found) => FileStamp {
             path: name,
-            mtime_ns: found.mtime().saturating_mul(1_000_000_000).saturating_add(found.mtime_nsec()),
+            ctime_ns: found.ctime().saturating_mul(1_000_000_000).saturating_add(found.ctime_nsec()),
             size: if found.is_dir() { 0 } else { found.len() },
         },
-        Err(_) => FileStamp { path: name, mtime_ns: -1, size: 0 },
+        Err(_) => FileStamp { path: name, ctime_ns: -1, size: 0 },
     }
 }

@@ -51,7 +51,7 @@ pub fn parses(source: &str, python: (u8, u8)) -> bool {
 
 pub(crate) fn minify_parsed(source: &str, parsed: &Parsed<ModModule>) -> Option<String> {
     let mut removed = comments(source, parsed);
-    if !READERS.iter().any(|reader| has_word(source, reader)) && !Libraries::read_by(parsed.suite()) {
+    if !reads_documentation(source, parsed) {
         let mut documentation = Documentation { source, removed: &mut removed };
         documentation.remove_docstring(parsed.suite());
         documentation.visit_body(parsed.suite());
@@ -62,6 +62,11 @@ pub(crate) fn minify_parsed(source: &str, parsed: &Parsed<ModModule>) -> Option<
     }
     removed.sort_by_key(Ranged::start);
     Some(without(source, &removed))
+}
+
+/// Tells whether a source may read documentation.
+pub(crate) fn reads_documentation(source: &str, parsed: &Parsed<ModModule>) -> bool {
+    READERS.iter().any(|reader| has_word(source, reader)) || Libraries::read_by(parsed.suite())
 }
 
 /// Returns the comments that have lines to themselves between statements.

@@ -243,8 +243,9 @@ pub struct ClosureFile {
 pub struct FileStamp {
     /// Absolute path.
     pub path: String,
-    /// Modification time in nanoseconds since 1970; -1 where there was nothing.
-    pub mtime_ns: i64,
+    /// Time of the last change, of the content or of the file itself, in nanoseconds since 1970; -1 where
+    /// there was nothing.
+    pub ctime_ns: i64,
     /// Bytes; 0 for folders.
     pub size: u64,
 }

@@ -22,7 +22,7 @@ from ansible.utils.collection_loader import AnsibleCollectionConfig
 from ..client import Client, Closure, Json, ScanRequest
 from .lanes import baton
 from .versions import HAS_PROFILES, VERSION
-from .world import NEVER, PROFILE, AskStock, Listening, collection, stamp, world
+from .world import NEVER, PROFILE, AskStock, Listening, collection, modules_name_profiles, stamp, world
 
 # Modules that hand AnsiballZ's zip to another interpreter, or look into it, need a real one.
 ZIP_MARKS = (
@@ -98,6 +98,7 @@ class ClosureSource:
 
     def _make_key(self) -> str:
         parts = [VERSION, sys.version, sys.prefix, self._name, self._path, self._fqn, self._folders, self._minify]
+        parts += [module_common._MODULE_UTILS_PATH, modules_name_profiles()]
         parts += [[str(path) for path in AnsibleCollectionConfig.collection_paths]]
         return hashlib.sha256(json.dumps(parts).encode() + self._content).hexdigest()
 

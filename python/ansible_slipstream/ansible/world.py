@@ -9,8 +9,10 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import time
 from typing import Any
 
+import ansible
 from ansible import constants
 from ansible.executor import module_common
 from ansible.release import __author__
@@ -36,7 +38,10 @@ GIVEN = {
     "ansible/module_utils/__init__.py": _EXTEND,
 }
 # True of no file: what depends on it is never found in the cache.
-NEVER = {"path": "/", "mtime_ns": 0, "size": 0}
+NEVER = {"path": "/", "ctime_ns": 0, "size": 0}
+BUILTIN_ROUTING = os.path.join(os.path.dirname(ansible.__file__), "config", "ansible_builtin_runtime.yml")
+# A file that changed after this may have been read before; clocks of file systems lag a little.
+_READ_SINCE_NS = time.time_ns() - 1_000_000_000
 
 _collections: dict[str, Json] = {}
 
@@ -70,13 +75,18 @@ class Listening:
         return noted
 
 
+def modules_name_profiles() -> bool:
+    """Tell whether the hidden setting is on by which a module's own text chooses its profile."""
+    return HAS_PROFILES and bool(constants.config.get_config_value("_MODULE_METADATA"))
+
+
 def world(fqn: str, folders: list[str], minify: bool) -> Json:
     """Return what the daemon has to know to find the closure of the module named ``fqn``.
 
     Raises:
         AskStock: it can't be told, or it would not be enough.
     """
-    if HAS_PROFILES and constants.config.get_config_value("_MODULE_METADATA"):
+    if modules_name_profiles():
         raise AskStock("modules name their profiles")
     if not _is_text(fqn, *folders):
         raise AskStock("a path is not UTF-8")
@@ -111,13 +121,15 @@ def collection(name: str) -> Json:
 
 
 def stamp(path: str) -> Json:
-    """Return how a file or folder looks, in the daemon's words."""
+    """Return how a file or folder looks, in the daemon's words; ``NEVER`` if this process may know an older one."""
     try:
         found = os.stat(path)
     except OSError:
-        return {"path": path, "mtime_ns": -1, "size": 0}
+        return {"path": path, "ctime_ns": -1, "size": 0}
+    if found.st_ctime_ns > _READ_SINCE_NS:
+        return NEVER
     size = 0 if os.path.isdir(path) else found.st_size
-    return {"path": path, "mtime_ns": found.st_mtime_ns, "size": size}
+    return {"path": path, "ctime_ns": found.st_ctime_ns, "size": size}
 
 
 def _look_up(name: str) -> Json:
@@ -129,7 +141,7 @@ def _look_up(name: str) -> Json:
     except Exception as error:
         raise AskStock(f"collection {name} can't be loaded") from error
     if name == "ansible.builtin":
-        return {"installed": True, "root": None, "routes": routes, "stamps": []}
+        return {"installed": True, "root": None, "routes": routes, "stamps": [stamp(BUILTIN_ROUTING)]}
     file = importlib.import_module(f"ansible_collections.{name}").__file__
     if not file or not os.path.isabs(file) or not _is_text(file):
         raise AskStock(f"collection {name} is in no folder")
