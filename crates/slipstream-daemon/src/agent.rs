@@ -11,7 +11,7 @@ use std::{
     io,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -27,8 +27,8 @@ use tracing::{debug, warn};
 const OUTBOX: usize = 32;
 /// Bytes put together into one write, if that many wait.
 const BATCH: usize = 256 << 10;
-/// Bytes from one agent that clients have not taken yet. A target that sends more is cut off.
-const UNDELIVERED_MAX: usize = 512 << 20;
+/// Bytes from one target that clients have not taken yet; an agent of it that sends more is cut off.
+const UNDELIVERED_MAX: usize = 256 << 20;
 /// An agent that was told to end has that long before its channel is closed under it.
 const END_GRACE: Duration = Duration::from_secs(3);
 /// A start that was refused is not tried again for that long.
@@ -118,7 +118,6 @@ pub(crate) struct Agent {
     outbox: mpsc::Sender<Frame>,
     streams: Mutex<HashMap<u32, OpenStream>>,
     next_stream: AtomicU32,
-    undelivered: AtomicUsize,
     runs: Mutex<HashSet<String>>,
     /// Takes no new jobs and ends with its last one.
     retired: AtomicBool,
@@ -148,7 +147,6 @@ impl Agent {
             outbox,
             streams: Mutex::default(),
             next_stream: AtomicU32::new(1),
-            undelivered: AtomicUsize::new(0),
             runs: Mutex::default(),
             retired: AtomicBool::new(false),
             resting: AtomicBool::new(false),
@@ -168,7 +166,7 @@ impl Agent {
         if let (Some(level), Some(files)) = levels {
             let message = ToAgent::Compress { level, files, auto: compression == Compression::Auto };
             // The outbox is empty yet, so there is room.
-            let _ = self.outbox.try_send(Frame::message(0, &message, vec![]));
+            self.try_send(Frame::message(0, &message, vec![]));
         }
     }
 
@@ -198,7 +196,7 @@ impl Agent {
     /// Takes the agent out of use, but keeps it for copies; ends it if it can't be told.
     pub(crate) fn rest(&self) {
         self.resting.store(true, Relaxed);
-        if self.outbox.try_send(Frame::message(0, &ToAgent::Rest, vec![])).is_err() {
+        if !self.try_send(Frame::message(0, &ToAgent::Rest, vec![])) {
             self.end();
         }
     }
@@ -249,8 +247,21 @@ impl Agent {
     }
 
     /// Queues a frame; waits while the wire is full. False if the agent has gone.
+    ///
+    /// A dropped wait has queued nothing.
     pub(crate) async fn send(&self, frame: Frame) -> bool {
         self.outbox.send(frame).await.is_ok()
+    }
+
+    /// Waits for a place in the queue, for a frame that may be made only if it is sent; `None` if the agent has
+    /// gone.
+    pub(crate) async fn place(&self) -> Option<mpsc::Permit<'_, Frame>> {
+        self.outbox.reserve().await.ok()
+    }
+
+    /// Queues a frame unless the wire is full or the agent has gone.
+    pub(crate) fn try_send(&self, frame: Frame) -> bool {
+        self.outbox.try_send(frame).is_ok()
     }
 
     pub(crate) fn join_run(&self, run: &str) {
@@ -279,7 +290,7 @@ impl Agent {
         let streams = lock(&self.streams);
         // A stream that was given up may still have frames on the way.
         let Some(stream) = streams.get(&frame.stream) else { return Ok(()) };
-        let waiting = self.undelivered.fetch_add(size, Relaxed) + size;
+        let waiting = self.link.undelivered.fetch_add(size, Relaxed) + size;
         if waiting > UNDELIVERED_MAX {
             return Err(io::Error::other("the target sends faster than anybody reads"));
         }
@@ -306,7 +317,7 @@ impl Stream {
     /// The next frame; `None` if the agent has gone.
     pub(crate) async fn next(&mut self) -> Option<Frame> {
         let frame = self.events.recv().await?;
-        self.agent.undelivered.fetch_sub(frame.wire_len(), Relaxed);
+        self.agent.link.undelivered.fetch_sub(frame.wire_len(), Relaxed);
         Some(frame)
     }
 
@@ -325,7 +336,7 @@ impl Drop for Stream {
     fn drop(&mut self) {
         lock(&self.agent.streams).remove(&self.id);
         while let Ok(frame) = self.events.try_recv() {
-            self.agent.undelivered.fetch_sub(frame.wire_len(), Relaxed);
+            self.agent.link.undelivered.fetch_sub(frame.wire_len(), Relaxed);
         }
         if !self.finished && self.agent.is_alive() {
             let (agent, id) = (Arc::clone(&self.agent), self.id);

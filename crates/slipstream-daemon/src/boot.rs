@@ -78,7 +78,26 @@ pub(crate) async fn boot(
     spec: &AgentSpec,
     client: &mut Client,
 ) -> Result<Booted, Error> {
-    let mut start = match Start::spawn(shared, link, &spec.line, Copy::offer(link).await) {
+    let client_gone = client.gone();
+    // Whatever a start waits for ends with its client, and no later than the deadline: a target that says half
+    // a word must not hold anybody up.
+    tokio::select! {
+        booted = exchange(shared, link, spec, client) => booted,
+        () = client_gone.cancelled() => Err(Error::ClientGone),
+        () = tokio::time::sleep(GREETING_DEADLINE) => {
+            let limit = GREETING_DEADLINE.as_secs();
+            Ok(Booted::Refused(Refusal::saying(format!("no greeting after {limit} s"))))
+        }
+    }
+}
+
+async fn exchange(
+    shared: &Shared,
+    link: &Arc<Link>,
+    spec: &AgentSpec,
+    client: &mut Client,
+) -> Result<Booted, Error> {
+    let mut start = match Start::spawn(shared, link, &spec.line, Copy::offer(link)) {
         Ok(start) => start,
         Err(e) => return Ok(Booted::Refused(Refusal::saying(e.to_string()))),
     };
@@ -90,18 +109,10 @@ pub(crate) async fn boot(
         // Without a word from us the client can't know that its time for prompts is running.
         start.consult(client, &mut shown).await?;
     }
-    let deadline = tokio::time::Instant::now() + GREETING_DEADLINE;
     loop {
-        let step = tokio::select! {
-            step = start.step(client) => step?,
-            () = tokio::time::sleep_until(deadline) => {
-                let limit = GREETING_DEADLINE.as_secs();
-                return Ok(Booted::Refused(Refusal::saying(format!("no greeting after {limit} s"))));
-            }
-        };
-        match step {
-            Step::Greeting(at) => return in_time(deadline, client, start.greeted(link, spec, at)).await,
-            Step::End => return in_time(deadline, client, start.ended(link)).await,
+        match start.step(client).await? {
+            Step::Greeting(at) => return Ok(start.greeted(link, spec, at).await),
+            Step::End => return Ok(start.ended(link).await),
             Step::Abort => return Ok(Booted::Aborted),
             Step::More => {
                 link.no_copies.store(true, Relaxed);
@@ -118,21 +129,6 @@ pub(crate) async fn boot(
                 }
             },
         }
-    }
-}
-
-/// Waits for the last step of a start; a target that says half a word must not hold anybody up.
-async fn in_time(
-    deadline: tokio::time::Instant,
-    client: &Client,
-    last: impl Future<Output = Booted>,
-) -> Result<Booted, Error> {
-    tokio::select! {
-        booted = last => Ok(booted),
-        () = tokio::time::sleep_until(deadline) => {
-            Ok(Booted::Refused(Refusal::saying("the start line stood still".into())))
-        }
-        () = client.left() => Err(Error::ClientGone),
     }
 }
 
@@ -221,6 +217,7 @@ impl Start {
             Some(copy) => copy.program().into(),
             None => program::whole(link.compression(), link.target_cache()),
         };
+        link.bytes_up.add(program.len());
         let _ = self.stdin.write_all(&program).await;
         let _ = self.stdin.flush().await;
     }

@@ -13,6 +13,7 @@ use std::{
 use tokio::{io::Interest, net::UnixStream, sync::mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
+use zeroize::{Zeroize as _, Zeroizing};
 
 /// Frames of a client that may wait; it sends one request at a time.
 const INBOX: usize = 4;
@@ -58,14 +59,28 @@ impl Client {
         self.gone.cancelled().await;
     }
 
+    /// Is cancelled when the client has closed its end; for waits during which the client is in use.
+    pub(crate) fn gone(&self) -> CancellationToken {
+        self.gone.clone()
+    }
+
     /// Sends a reply.
     pub(crate) async fn reply(&self, reply: &Reply, body: Vec<u8>) -> Result<(), Error> {
         self.send(&Frame::message(0, reply, body)).await
     }
 
+    /// Sends a reply whose body is a secret.
+    pub(crate) async fn reply_secret(&self, reply: &Reply, secret: &[u8]) -> Result<(), Error> {
+        let mut frame = Frame::message(0, reply, secret.to_vec());
+        let sent = self.send(&frame).await;
+        frame.body.zeroize();
+        sent
+    }
+
     /// Sends a frame.
     pub(crate) async fn send(&self, frame: &Frame) -> Result<(), Error> {
-        let bytes = frame.encode();
+        // It may be a secret.
+        let bytes = Zeroizing::new(frame.encode());
         let mut sent = 0;
         while sent < bytes.len() {
             self.socket.writable().await?;
@@ -125,7 +140,7 @@ impl Reader {
                 wanted = body_at + header.body as usize;
                 if self.received.len() >= wanted {
                     let rest = self.received.split_off(wanted);
-                    let bytes = std::mem::replace(&mut self.received, rest);
+                    let bytes = Zeroizing::new(std::mem::replace(&mut self.received, rest));
                     return Ok(Frame::assemble(
                         header,
                         bytes[HEADER_LEN..body_at].to_vec(),

@@ -14,7 +14,7 @@ pub(crate) struct Copy {
 
 impl Copy {
     /// Has the agent that was sent most offer itself, if there is one that can.
-    pub(crate) async fn offer(link: &Link) -> Option<Self> {
+    pub(crate) fn offer(link: &Link) -> Option<Self> {
         if link.no_copies.load(Relaxed) {
             return None;
         }
@@ -28,7 +28,7 @@ impl Copy {
             link.compression(),
             link.target_cache(),
         );
-        let told = holder.send(Frame::message(0, &ToAgent::Serve { name, token }, vec![])).await;
+        let told = holder.try_send(Frame::message(0, &ToAgent::Serve { name, token }, vec![]));
         told.then_some(Self { holder, held, program })
     }
 

@@ -10,7 +10,7 @@ use crate::{
     scan::{self, Wanted},
 };
 use serde_json::json;
-use slipstream_wire::{Frame, LinkSpec, Reply, Request};
+use slipstream_wire::{AnswerAction, Frame, LinkSpec, Reply, Request};
 use std::{os::fd::OwnedFd, sync::Arc};
 use zeroize::Zeroizing;
 
@@ -86,9 +86,11 @@ async fn dispatch(
             client.reply(&Reply::Done, vec![]).await
         }
         Request::Askpass { nonce, prompt } => match shared.askpass.answer(&nonce, &prompt) {
-            Some(secret) => client.reply(&Reply::Secret, secret.to_vec()).await,
+            Some(secret) => client.reply_secret(&Reply::Secret, &secret).await,
             None => client.reply(&Reply::Failed { message: "no secret for that".into() }, vec![]).await,
         },
+        // It gave up what had just ended.
+        Request::Answer { action: AnswerAction::Abort } => Ok(()),
         Request::Hello { .. } | Request::Answer { .. } => Err(Error::Protocol("not now".into())),
         _ => Err(Error::Protocol("not known to this daemon".into())),
     }

@@ -12,7 +12,10 @@ use std::{
     collections::{BTreeMap, HashMap},
     io::ErrorKind,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize},
+    },
     time::{Duration, Instant},
 };
 use tokio::{
@@ -27,7 +30,7 @@ use zeroize::Zeroizing;
 /// ssh bounds the TCP connect itself (`ConnectTimeout`); this bounds a server that then says nothing.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(180);
 /// What is kept of a process's standard error.
-const STDERR_KEPT: u64 = 64 << 10;
+const STDERR_KEPT: usize = 64 << 10;
 
 /// Agents of one link: accounts, interpreters, environments that matter when an interpreter starts.
 /// Servers allow ten sessions of one connection by default, and literal commands need one too.
@@ -54,6 +57,8 @@ pub(crate) struct Link {
     pub(crate) tickets: Counter,
     pub(crate) bytes_up: Counter,
     pub(crate) bytes_down: Counter,
+    /// Bytes from its agents that clients have not taken yet.
+    pub(crate) undelivered: AtomicUsize,
     slots: Mutex<HashMap<String, Arc<AgentSlot>>>,
     /// Every agent that runs, those included that take no new jobs.
     live: Mutex<Vec<Arc<Agent>>>,
@@ -105,6 +110,7 @@ impl Link {
             tickets: Counter::default(),
             bytes_up: Counter::default(),
             bytes_down: Counter::default(),
+            undelivered: AtomicUsize::new(0),
             slots: Mutex::default(),
             live: Mutex::default(),
             users: watch::Sender::new(0),
@@ -185,6 +191,10 @@ impl Link {
     }
 
     pub(crate) fn agent_started(&self, agent: Arc<Agent>) {
+        if self.is_closed() {
+            // It was starting when the link ended.
+            agent.end();
+        }
         self.live.lock().unwrap_or_else(PoisonError::into_inner).push(agent);
     }
 
@@ -316,29 +326,47 @@ async fn start_master(
             _ => plain(format!("slipstreamd could not start ssh: {e}")),
         })?;
     let mut stderr = child.stderr.take().ok_or_else(|| plain("ssh has no standard error".into()))?;
-    let mut words = Vec::new();
+    let mut words = Words::default();
     let denied = async {
         match offer {
             Some(offer) => offer.on_denied.notified().await,
             None => std::future::pending().await,
         }
     };
-    let mut limited = (&mut stderr).take(STDERR_KEPT);
     tokio::select! {
         biased;
         Ok(()) = ready => {}
         // Standard error ends with ssh: then its exit code is at hand and nothing is lost of its words.
-        () = async { while limited.read_buf(&mut words).await.is_ok_and(|n| n > 0) {} } => {
+        () = words.hear(&mut stderr) => {
             let rc = child.wait().await.ok().and_then(|s| s.code()).unwrap_or(255);
-            return Err(LinkError { rc, stderr: words, denied: false });
+            return Err(LinkError { rc, stderr: words.last(), denied: false });
         }
-        () = denied => return Err(LinkError { rc: 255, stderr: words, denied: true }),
+        () = denied => return Err(LinkError { rc: 255, stderr: words.last(), denied: true }),
         () = tokio::time::sleep(CONNECT_DEADLINE) => {
             let limit = CONNECT_DEADLINE.as_secs();
             return Err(plain(format!("ssh to {} was not ready after {limit} s", spec.host)));
         }
     }
     Ok((child, stderr))
+}
+
+/// What a process says on standard error; of more than is kept, the last, which say why it ended.
+#[derive(Default)]
+struct Words(Vec<u8>);
+
+impl Words {
+    /// Listens to the end.
+    async fn hear(&mut self, stderr: &mut ChildStderr) {
+        while stderr.read_buf(&mut self.0).await.is_ok_and(|n| n > 0) {
+            if self.0.len() > 2 * STDERR_KEPT {
+                self.0.drain(..self.0.len() - STDERR_KEPT);
+            }
+        }
+    }
+
+    fn last(mut self) -> Vec<u8> {
+        self.0.split_off(self.0.len().saturating_sub(STDERR_KEPT))
+    }
 }
 
 fn mentions_keepalive(argv: &[String]) -> bool {

@@ -120,24 +120,32 @@ async fn run_on(
     request: &RunRequest,
     closure: &ClosureInfo,
     params: &[u8],
-    client: &mut Client,
+    client: &Client,
 ) -> Result<Option<Stop>, Error> {
     agent.join_run(&request.run);
     let cancelled = shared.run_token(&request.run);
     let mut stream = agent.open_stream();
-    if !send_closure(shared, agent, closure).await {
-        return Ok(Some(Stop::Again));
-    }
     let message = ToAgent::Run { closure: closure.digest.clone(), job: request.job.clone() };
     let frame = Frame::message(stream.id, &message, params.to_vec());
-    if !agent.send(if request.private { frame.flagged(Frame::ALONE) } else { frame }).await {
+    let frame = if request.private { frame.flagged(Frame::ALONE) } else { frame };
+    let gone = async {
+        tokio::select! {
+            () = client.left() => {}
+            () = cancelled.cancelled() => {}
+        }
+    };
+    tokio::pin!(gone);
+    let sent = tokio::select! {
+        sent = async { send_closure(shared, agent, closure).await && agent.send(frame).await } => sent,
+        () = &mut gone => return Err(Error::ClientGone),
+    };
+    if !sent {
         return Ok(Some(Stop::Again));
     }
     loop {
         let event = tokio::select! {
             event = stream.next() => event,
-            () = client.left() => return Err(Error::ClientGone),
-            () = cancelled.cancelled() => return Err(Error::ClientGone),
+            () = &mut gone => return Err(Error::ClientGone),
         };
         match event {
             Some(frame) if frame.data => client.send(&Frame { stream: 0, ..frame }).await?,
@@ -184,7 +192,9 @@ async fn send_closure(shared: &Shared, agent: &Agent, closure: &ClosureInfo) -> 
         return true;
     }
     let Some(bundle) = shared.closures.bundle(closure, &held, agent.compression()) else { return false };
-    agent.send(held.take(&closure.digest, &bundle, &agent.hello.cached)).await
+    let Some(place) = agent.place().await else { return false };
+    place.send(held.take(&closure.digest, &bundle, &agent.hello.cached));
+    true
 }
 
 /// Runs interpreter discovery and keeps the agent that comes of it, for a run that names its key.
