@@ -18,13 +18,17 @@ WINDOW = 2 << 20
 FAST = 8 << 20
 # Parts that go as they are after one that showed that deflating does not pay.
 SKIP = 63
-PART_SUFFIX = ".slipstream-part"
+PART_PREFIX = b".slipstream-"
+# What a new file in the place of an old one may meet where writing into the old one would go well: a folder that
+# may not be written to, a name that is too long beside it.
+ONLY_IN_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG)
 
 
 class Incoming(object):
     """A file that is being put."""
 
     def __init__(self, path, mode):
+        self.path = path
         self.hash = hashlib.sha256()
         self._final = os.path.realpath(path) if os.path.islink(path) else path
         self._part = None
@@ -33,21 +37,30 @@ class Incoming(object):
         except OSError:
             old = None
         if old is not None and stat.S_ISDIR(old.st_mode):
-            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-        if old is not None and (not stat.S_ISREG(old.st_mode) or old.st_nlink > 1 or not self._same_owner(old)):
-            # A device, a file with other names, another's file: only writing into it keeps what it is.
-            # A pipe that nobody reads must not hold the agent up.
-            self._fd = os.open(self._final, os.O_WRONLY | os.O_TRUNC | os.O_NONBLOCK)
-            fcntl.fcntl(self._fd, fcntl.F_SETFL, fcntl.fcntl(self._fd, fcntl.F_GETFL) & ~os.O_NONBLOCK)
+            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if old is not None and _is_more_than_content(self._final, old):
+            self._write_in_place()
             return
-        self._part = self._final + (".%d%s" % (os.getpid(), PART_SUFFIX)).encode("ascii")
-        self._fd = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, stat.S_IMODE(mode))
+        try:
+            self._make_part(mode)
+        except OSError as error:
+            if old is None or error.errno not in ONLY_IN_PLACE:
+                raise
+            self._write_in_place()
+            return
         if old is not None:
             os.fchmod(self._fd, stat.S_IMODE(old.st_mode))
 
-    @staticmethod
-    def _same_owner(old):
-        return old.st_uid == os.geteuid() and (old.st_gid == os.getegid() or old.st_gid in os.getgroups())
+    def _write_in_place(self):
+        # A pipe that nobody reads must not hold the agent up.
+        self._fd = os.open(self._final, os.O_WRONLY | os.O_TRUNC | os.O_NONBLOCK)
+        fcntl.fcntl(self._fd, fcntl.F_SETFL, fcntl.fcntl(self._fd, fcntl.F_GETFL) & ~os.O_NONBLOCK)
+
+    def _make_part(self, mode):
+        name = PART_PREFIX + ("%d-%x" % (os.getpid(), id(self))).encode("ascii")
+        part = os.path.join(os.path.dirname(self._final), name)
+        self._fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, stat.S_IMODE(mode))
+        self._part = part
 
     def write(self, data):
         """Take a part of the content."""
@@ -59,7 +72,7 @@ class Incoming(object):
     def finish(self, digest):
         """Check the content and put the file in place."""
         if self.hash.hexdigest() != digest:
-            raise OSError(errno.EIO, "the content changed on its way: its digest is another", self._final)
+            raise OSError(errno.EIO, "the content changed on its way: its digest is another")
         fd, self._fd = self._fd, None
         # Some file systems say only now that the disk is full.
         os.close(fd)
@@ -81,15 +94,33 @@ class Incoming(object):
             pass
 
 
+def _is_more_than_content(path, found):
+    """Tell whether only writing into a file keeps what it is: a device, a file with other names, another's file,
+    one with another group than new files get here, or with attributes or access lists of its own."""
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1 or found.st_uid != os.geteuid():
+        return True
+    folder = os.stat(os.path.dirname(path) or ".")
+    inherits = folder.st_mode & stat.S_ISGID
+    if found.st_gid != (folder.st_gid if inherits else os.getegid()):
+        return True
+    try:
+        # SELinux labels every file, a new one by the same rules as the old one.
+        return bool(set(os.listxattr(path)) - set(["security.selinux"]))
+    except (AttributeError, OSError):
+        # Not on this system, or before Python 3.
+        return False
+
+
 class Outgoing(object):
     """A file that is being fetched."""
 
     def __init__(self, path, level, auto):
+        self.path = path
         self._fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         found = os.fstat(self._fd)
         if not stat.S_ISREG(found.st_mode):
             os.close(self._fd)
-            raise OSError(errno.EINVAL, "not a regular file", path)
+            raise OSError(errno.EINVAL, "not a regular file")
         self.size = found.st_size
         self.mode = stat.S_IMODE(found.st_mode)
         self.hash = hashlib.sha256()
@@ -155,10 +186,11 @@ class Files(object):
 
     def put(self, stream, message):
         """Begin a file."""
+        path = self._absolute(message["path"])
         try:
-            self._incoming[stream] = Incoming(self._absolute(message["path"]), message["mode"])
+            self._incoming[stream] = Incoming(path, message["mode"])
         except (OSError, IOError) as error:
-            self._refuse(stream, error)
+            self._refuse(stream, path, error)
 
     def data(self, frame):
         """Take a part; parts of a file that failed are dropped."""
@@ -169,7 +201,7 @@ class Files(object):
             incoming.write(zlib.decompress(frame.body) if frame.flags & frames.PACKED else frame.body)
         except (OSError, IOError) as error:
             self.abandon(frame.stream)
-            self._refuse(frame.stream, error)
+            self._refuse(frame.stream, incoming.path, error)
 
     def put_end(self, stream, message):
         """Put a file in place."""
@@ -180,17 +212,18 @@ class Files(object):
             incoming.finish(message["digest"])
         except (OSError, IOError) as error:
             self.abandon(stream)
-            self._refuse(stream, error)
+            self._refuse(stream, incoming.path, error)
             return
         del self._incoming[stream]
         self._writer.message(stream, {"op": "file_end", "digest": incoming.hash.hexdigest()})
 
     def fetch(self, stream, message):
         """Begin sending a file."""
+        path = self._absolute(message["path"])
         try:
-            outgoing = self._outgoing[stream] = Outgoing(self._absolute(message["path"]), self._level, self._auto)
+            outgoing = self._outgoing[stream] = Outgoing(path, self._level, self._auto)
         except (OSError, IOError) as error:
-            self._refuse(stream, error)
+            self._refuse(stream, path, error)
             return
         self._writer.message(stream, {"op": "file_start", "size": outgoing.size, "mode": outgoing.mode})
         self._pump(stream)
@@ -228,7 +261,7 @@ class Files(object):
                 data, flags = outgoing.read()
             except (OSError, IOError) as error:
                 self.abandon(stream)
-                self._refuse(stream, error)
+                self._refuse(stream, outgoing.path, error)
                 return
             if not data:
                 self.abandon(stream)
@@ -236,15 +269,6 @@ class Files(object):
                 return
             self._writer.data(stream, data, flags)
 
-    def _refuse(self, stream, error):
-        self._writer.message(stream, {"op": "file_error", "text": _words(error)})
-
-
-def _words(error):
-    path = error.filename or b""
-    if isinstance(path, bytes):
-        path = path.decode("utf-8", "replace")
-    if path.endswith(PART_SUFFIX):
-        # What was asked for has a name without ours.
-        path = path[: -len(PART_SUFFIX)].rpartition(".")[0]
-    return "%s: %s" % (path, error.strerror)
+    def _refuse(self, stream, path, error):
+        text = "%s: %s" % (path.decode("utf-8", "replace"), error.strerror)
+        self._writer.message(stream, {"op": "file_error", "text": text})

@@ -14,6 +14,7 @@ from . import children, frames, guardian
 DRAIN_S = 0.05
 # A job that is given up may end in order for that long.
 KILL_GRACE_S = 1.0
+READS_AT_ONCE = 64
 # A shell between sshd and Python reports these deaths on standard error; for the others it is silent.
 SILENT_DEATHS = (signal.SIGINT, signal.SIGPIPE)
 
@@ -156,7 +157,10 @@ class Jobs(object):
         self._guardian.dismiss()
 
     def _read(self, job, fd):
-        while fd in job.open:
+        # A module that prints without end must not keep the others waiting.
+        for _ in range(READS_AT_ONCE):
+            if fd not in job.open:
+                return
             try:
                 chunk = os.read(fd, 65536)
             except OSError as error:
@@ -173,12 +177,14 @@ class Jobs(object):
 
     def _forward(self, job, fd):
         """Send what is collected: a module may print more than this agent wants to keep."""
-        text = b"".join(job.collected[fd])
-        del job.collected[fd][:]
-        job.sizes[fd] = 0
+        text = self._own_path(job, b"".join(job.collected[fd]))
+        # The end may be the beginning of a path that is to be replaced.
+        going = max(0, len(text) - len(job.base))
+        text, kept = text[:going], text[going:]
+        job.collected[fd][:] = [kept]
+        job.sizes[fd] = len(kept)
         if job.given_up:
             return
-        text = self._own_path(job, text)
         flags = job.flags | (frames.STDERR if fd == job.err else 0)
         for at in range(0, len(text), frames.CHUNK):
             self._writer.data(job.stream, text[at : at + frames.CHUNK], flags)
