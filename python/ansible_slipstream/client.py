@@ -296,8 +296,10 @@ class Client:
     def _abort(self) -> None:
         self._send("answer", b"", None, action="abort")
         # More output may be on its way; the channel is of use again after the last reply.
-        while self._reply()[0]["op"] == "prompt":
-            pass
+        while True:
+            control, _body, _flags = self._receive(None)
+            if control is not None and json.loads(control)["op"] != "prompt":
+                return
 
     def put(self, link: Link, path: str, mode: int, run: str, descriptor: int) -> None:
         """Send the file behind ``descriptor``; it appears at ``path`` whole or not at all."""

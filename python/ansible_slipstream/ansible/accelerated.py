@@ -12,6 +12,7 @@ from typing import Any
 
 from ansible.errors import AnsibleAuthenticationFailure
 from ansible.module_utils.common.text.converters import to_bytes, to_text
+from ansible.utils.display import Display
 
 from ..client import AgentStart, Link, ModuleRequest, Result
 from ..errors import AgentRefused, ChannelClosed, DaemonError, LinkLost, RequestFailed, Unreachable
@@ -34,6 +35,8 @@ QUOTING_DEPTH = 4
 NEEDLESS_QUOTES = re.compile(r"(?<= -c )'([\w@%+=:,./-]+)'$", re.ASCII)
 # A playbook or an inventory that sets one of these means it; a default in ansible.cfg is older than Slipstream.
 PIPELINING_VARIABLES = ("ansible_pipelining", "ansible_ssh_pipelining")
+display = Display()
+
 # Stands for the random part of a become plugin's success marker in an agent's identity.
 MARKER_ID = "SLIPSTREAM"
 
@@ -52,7 +55,8 @@ class Accelerated:
     slipstream_discovery: Discovery | None = None
     # The key and the start line of the agent that discovery has started.
     slipstream_discovered: tuple[str, str] | None = None
-    _slipstream_disabled = False
+    # Why this connection takes no tickets just now.
+    _slipstream_off: str | None = None
     _slipstream_pipelining_set = False
 
     # Stock's connection provides these.
@@ -67,16 +71,16 @@ class Accelerated:
 
     def slipstream_objection(self) -> str | None:
         """Return why this connection can't take tickets just now, or None."""
-        return "the agent was refused" if self._slipstream_disabled else None
+        return self._slipstream_off
 
     @contextlib.contextmanager
-    def slipstream_off(self) -> Iterator[None]:
-        """Behave as the stock connection, settings included."""
-        self._slipstream_disabled = True
+    def slipstream_off(self, reason: str) -> Iterator[None]:
+        """Behave as the stock connection, settings included, for that reason."""
+        self._slipstream_off = reason
         try:
             yield
         finally:
-            self._slipstream_disabled = False
+            self._slipstream_off = None
 
     def slipstream_prepare(self) -> None:
         """Let the shell plugin write the agent's start line where stock asks it for a module's."""
@@ -126,18 +130,18 @@ class Accelerated:
         try:
             return client.run_module(request, overseer, lambda: self._restore(ticket))
         except AgentRefused as refused:
-            runtime.count_stock("the agent was refused")
-            raise NotStarted(to_text(refused.stderr)) from refused
+            display.debug(f"slipstream: no agent on {host}: {to_text(refused.stderr)}")
+            raise NotStarted("the agent was refused") from refused
         except LinkLost as lost:
             runtime.drop_client()
             raise Lost(f"{lost} on {host}; it may have run in part and is not run again") from lost
         except ChannelClosed as closed:
             # The request did not get through whole: nothing ran.
             runtime.drop_client()
-            raise NotStarted("slipstreamd has gone") from closed
+            raise NotStarted("no daemon: it has gone") from closed
         except RequestFailed as failed:
             # The closure could not be stored again: nothing ran.
-            raise NotStarted(str(failed)) from failed
+            raise NotStarted(f"the closure could not be stored: {failed}") from failed
         except Unreachable:
             raise
         except DaemonError as error:
@@ -150,7 +154,7 @@ class Accelerated:
 
     def slipstream_stock_option(self, value: Any, option: str) -> Any:
         """Return what ``get_option`` says: pipelining is how tickets travel, so it is on unless a variable sets it."""
-        if option == "pipelining" and not (self._slipstream_disabled or self._slipstream_pipelining_set):
+        if option == "pipelining" and not (self._slipstream_off or self._slipstream_pipelining_set):
             return True
         return value
 
@@ -162,6 +166,14 @@ def without_first_stage(line: str) -> str:
         line = line.replace(stage, "")
         stage = shlex.quote(stage)[1:-1]
     return NEEDLESS_QUOTES.sub(r"\1", line)
+
+
+def working_folder() -> str:
+    """Return this process's working folder; the root where it was removed."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return "/"
 
 
 def text_environment() -> dict[str, str]:

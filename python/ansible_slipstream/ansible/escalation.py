@@ -72,7 +72,7 @@ class Escalation:
             raise AnsibleError(f"Incorrect {name} password")
         if "missing" in flags and not self._secret:
             # Perhaps this rule of sudo's is for Ansible's command line, not for the agent's; stock finds out.
-            raise NotStarted(f"Missing {name} password")
+            raise NotStarted("the become plugin misses a password")
         if "missing" in flags:
             display.vvv("Escalation requires password", host=self._host)
             raise AnsibleError(f"Missing {name} password")

@@ -12,7 +12,7 @@ from ansible.utils.display import Display
 from ..client import Link
 from ..errors import DaemonError, Unreachable
 from . import runtime
-from .accelerated import Accelerated, short_digest, text_environment, without_first_stage
+from .accelerated import Accelerated, short_digest, text_environment, without_first_stage, working_folder
 from .lanes import baton
 from .ticket import NotStarted, Ticket
 
@@ -53,14 +53,14 @@ class LocalConnection(Accelerated):
             result = self.slipstream_run(self._link(), to_text(cmd), in_data, host, PROMPT_TIMEOUT_S)
         except (Unreachable, DaemonError) as error:
             runtime.drop_client()
-            raise NotStarted(str(error)) from error
+            raise NotStarted(f"no local agent: {type(error).__name__}") from error
         except NotStarted:
             raise
         except Exception as error:
             if type(error).__name__ != "AnsibleError":
                 raise
             # A become plugin that says no before anything ran: stock's own words, not ssh's.
-            raise NotStarted(str(error)) from error
+            raise NotStarted("the become plugin said no") from error
         return result.rc, result.stdout, result.stderr
 
     def _link(self) -> Link:
@@ -73,7 +73,7 @@ class LocalConnection(Accelerated):
             argv=[executable.split()[0] if executable else "/bin/sh"],
             env=text_environment(),
             identity_env={"environment": short_digest(sorted(environment.items()))},
-            cwd=to_text(self.cwd or os.getcwd()),
+            cwd=to_text(self.cwd or working_folder()),
             umask=umask,
             linger=runtime.settings().linger_s,
             compression="off",

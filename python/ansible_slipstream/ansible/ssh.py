@@ -17,7 +17,7 @@ from ansible.plugins.connection import ssh as stock_ssh
 from ..client import AgentStart, Link, Result
 from ..errors import DaemonError, LinkLost, NoAgent, RequestFailed, Unreachable
 from . import options, runtime
-from .accelerated import Accelerated, Lost, text_environment, without_first_stage
+from .accelerated import Accelerated, Lost, text_environment, without_first_stage, working_folder
 from .lanes import baton
 from .ticket import NotStarted, Ticket
 
@@ -25,8 +25,10 @@ display = stock_ssh.display
 
 # What in the environment makes another link: what ssh itself and its helpers read, and what stock
 # Debian and Fedora configurations send on to the target (SendEnv LANG LC_*).
-LINK_VARIABLES = ("HOME", "USER", "LOGNAME", "PATH", "DISPLAY", "LANG", "LANGUAGE", "XMODIFIERS", "TERM")
-LINK_PREFIXES = ("SSH_", "LC_", "KRB5")
+LINK_VARIABLES = frozenset(
+    {"HOME", "USER", "LOGNAME", "PATH", "LANG", "LANGUAGE", "XMODIFIERS", "SSH_AUTH_SOCK", "SSH_SK_PROVIDER"}
+)
+LINK_PREFIXES = ("LC_", "KRB5")
 
 # What sshpass returns for a wrong password; stock's error handling knows it.
 SSHPASS_DENIED = 5
@@ -82,7 +84,7 @@ class SshConnection(Accelerated):
         except DaemonError as error:
             runtime.drop_client()
             if isinstance(in_data, Ticket):
-                raise NotStarted(str(error)) from error
+                raise NotStarted(f"no daemon: {type(error).__name__}") from error
             display.vv(f"slipstream: {error}; stock ssh takes over", host=self.host)
             return self._stock_bare_run(cmd, in_data, sudoable, checkrc)
         if unreachable is not None:
@@ -128,7 +130,7 @@ class SshConnection(Accelerated):
             argv=[to_text(argument) for argument in arguments],
             env=text_environment(),
             identity_env=_link_environment(),
-            cwd=os.getcwd(),
+            cwd=working_folder(),
             umask=0o077,
             linger=runtime.settings().linger_s,
             compression=options.compression(self),
@@ -217,6 +219,8 @@ class SshConnection(Accelerated):
             raise AnsibleError(f"failed to transfer file to {in_path} {out_path}:\n\n{failed}\n") from failed
         except (NoAgent, Unreachable, UnicodeEncodeError):
             pass
+        except OSError as error:
+            raise AnsibleError(f"failed to transfer file to {in_path} {out_path}:\n\n{error}\n") from error
         except DaemonError:
             runtime.drop_client()
         transport = super()._file_transport_command  # type: ignore[misc]
@@ -232,11 +236,12 @@ class SshConnection(Accelerated):
     def _fetch(link: Link, in_path: str, out_path: str) -> None:
         """Write beside the destination and rename: a transfer that breaks leaves nothing behind."""
         final = os.path.realpath(out_path)
-        if _is_more_than_content(final):
+        beside = _part_beside(final)
+        if beside is None:
             with open(final, "wb") as target:
                 runtime.client().fetch(link, in_path, runtime.RUN.id, target.fileno())
             return
-        descriptor, part = tempfile.mkstemp(dir=os.path.dirname(final), prefix=".slipstream-")
+        descriptor, part = beside
         try:
             try:
                 mode = runtime.client().fetch(link, in_path, runtime.RUN.id, descriptor)
@@ -272,6 +277,16 @@ def _split_sshpass(cmd: list[bytes], executable: bytes) -> tuple[list[bytes], li
         at = 4 if cmd[2] == b"-P" else 2
         return list(cmd[:at]), list(cmd[at:])
     return [], list(cmd)
+
+
+def _part_beside(path: str) -> tuple[int, str] | None:
+    """Return a new file that may take a file's place; None where only writing into that file will do."""
+    if _is_more_than_content(path):
+        return None
+    try:
+        return tempfile.mkstemp(dir=os.path.dirname(path), prefix=".slipstream-")
+    except PermissionError:
+        return None
 
 
 def _is_more_than_content(path: str) -> bool:

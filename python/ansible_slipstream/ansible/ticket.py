@@ -54,10 +54,14 @@ class Ticket(bytes):
 
 
 class NotStarted(AnsibleAuthenticationFailure):  # type: ignore[misc]
-    """No agent could be started and nothing ran: the module goes through stock Ansible.
+    """No agent could be started and nothing ran: the module goes through stock Ansible, for the reason it names.
 
     Of this base because stock's ssh connection must not try again on its own.
     """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 @dataclass
@@ -101,10 +105,10 @@ def _execute_module(self: Any, *args: Any, **kwargs: Any) -> Any:
     """Note whether the module is wrapped for async, and run through stock what no agent takes."""
     try:
         return _execute_noted(self, *args, **kwargs)
-    except NotStarted:
+    except NotStarted as refused:
         # Stock runs outside of this handler: what it raises has no cause but its own.
-        pass
-    with self._connection.slipstream_off():
+        reason = refused.reason
+    with self._connection.slipstream_off(reason):
         return _execute_noted(self, *args, **kwargs)
 
 
