@@ -148,8 +148,12 @@ def _divide_sessions() -> None:
         if lane is None or OWN_WAYS & kwargs.keys():
             stock_init(self, *args, **kwargs)
             return
-        stock_init(self, *args, **_session(lane.task_vars), **kwargs)
+        # Before it runs: a signal may come as soon as it does.
         lane.children.append(self)
+        try:
+            stock_init(self, *args, **_session(lane.task_vars), **kwargs)
+        finally:
+            lane.end_late_child(self)
 
     setattr(subprocess.Popen, "__init__", init)  # noqa: B010 - an assignment would have to lie about types
 
@@ -190,7 +194,7 @@ class _Ending:
 
 def end_group(process: subprocess.Popen[bytes], number: int) -> None:
     """Send a signal to a command and what it has started."""
-    if process.poll() is None:
+    if getattr(process, "pid", None) and process.poll() is None:
         # It may be gone, or another account's.
         with contextlib.suppress(OSError):
             os.killpg(process.pid, number)

@@ -44,6 +44,8 @@ class Lane:
         self.baton = shared_baton
         self.delivering = False
         self.children: list[Any] = []
+        # The signal that has ended them.
+        self._ended_by: int | None = None
         self.stray = isolation.stray_output()
         self.held_long = held_long
         self._news = news
@@ -105,8 +107,14 @@ class Lane:
 
     def end_children(self, number: int) -> None:
         """End the commands that the task runs in sessions of their own."""
+        self._ended_by = number
         for process in self.children:
             isolation.end_group(process, number)
+
+    def end_late_child(self, process: Any) -> None:
+        """End a command that was starting while the others were ended."""
+        if self._ended_by is not None:
+            isolation.end_group(process, self._ended_by)
 
     def _run(self) -> None:
         try:
