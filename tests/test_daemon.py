@@ -59,15 +59,17 @@ def make_step_aside(settings: Settings) -> None:
 def test_ten_at_the_same_instant_start_one_daemon(settings: Settings) -> None:
     code = (
         "import sys; from ansible_slipstream.client import Client; from ansible_slipstream.settings import Settings;"
-        "sys.stdin.readline(); print(Client(Settings(state_dir=sys.argv[1])).daemon_pid)"
+        "print('here', flush=True); sys.stdin.read(); print(Client(Settings(state_dir=sys.argv[1])).daemon_pid)"
     )
     command = [sys.executable, "-c", code, settings.state_dir]
-    starters = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(10)]
+    # All wait for the end of one pipe.
+    waiting, gate = os.pipe()
+    starters = [subprocess.Popen(command, stdin=waiting, stdout=subprocess.PIPE, text=True) for _ in range(10)]
     for starter in starters:
-        assert starter.stdin
-        starter.stdin.write("go\n")
-        starter.stdin.flush()
+        assert starter.stdout and starter.stdout.readline() == "here\n"
+    os.close(gate)
     pids = {starter.communicate(timeout=30)[0] for starter in starters}
+    os.close(waiting)
     assert len(pids) == 1 and pids.pop().strip().isdigit()
 
 

@@ -121,8 +121,10 @@ def test_modes_are_as_stock_leaves_them(venv: Path, sshd: Sshd, open_folder: Pat
                 - file: {{src: "{controller.work}/old", path: "{controller.work}/existing", state: link}}
                 - move: {{source: {source}, there: {there}, existing: "{controller.work}/existing", back: {back}}}
             """
+            other_ways = sshd.file_sessions()
             run = play(controller, open_folder, tasks)
             assert run.rc == 0, run.stdout + run.stderr
+            assert kind == "stock" or sshd.file_sessions() == other_ways
             existing = controller.work / "existing"
             looks = [there.stat(), existing.stat(), back.stat()]
             assert existing.is_symlink()

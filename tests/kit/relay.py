@@ -51,6 +51,8 @@ class Relay:
 
     def __enter__(self) -> Relay:
         self._loop = asyncio.new_event_loop()
+        self._passable = asyncio.Event()
+        self._passable.set()
         self._thread = threading.Thread(target=self._loop.run_forever, name="relay", daemon=True)
         self._thread.start()
         asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(10)
@@ -63,6 +65,10 @@ class Relay:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    def stall(self) -> None:
+        """Pass nothing on any more, and close nothing: the way is dead, and nobody says so."""
+        self._loop.call_soon_threadsafe(self._passable.clear)
 
     def make_known(self, known_hosts: Path) -> None:
         """Let ssh clients that know the server know it at the relay's port."""
@@ -107,6 +113,7 @@ class Relay:
             while True:
                 when, data = await due.get()
                 await asyncio.sleep(max(0.0, when - self._loop.time()))
+                await self._passable.wait()
                 if not data:
                     break
                 writer.write(data)

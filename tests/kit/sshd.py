@@ -31,6 +31,7 @@ MaxStartups 500
 MaxSessions {max_sessions}
 AcceptEnv LANG LC_*
 Subsystem sftp internal-sftp
+{settings}
 """
 
 
@@ -41,8 +42,10 @@ class Sshd:
     Leaving the block ends the server and every session it holds.
     """
 
-    def __init__(self, max_sessions: int = 10) -> None:
+    def __init__(self, max_sessions: int = 10, settings: str = "") -> None:
         self._max_sessions = max_sessions
+        # More lines of sshd_config(5).
+        self._settings = settings
         self._lines: list[str] = []
         self._started = threading.Event()
         self._listening = False
@@ -54,7 +57,8 @@ class Sshd:
         self._make_keys()
         self.port = _free_port()
         config = self.folder / "sshd_config"
-        config.write_text(_CONFIG.format(port=self.port, folder=self.folder, max_sessions=self._max_sessions))
+        values = {"port": self.port, "folder": self.folder, "max_sessions": self._max_sessions}
+        config.write_text(_CONFIG.format(**values, settings=self._settings))
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
         program = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/usr/bin")
         assert program, "sshd is not installed"
@@ -81,6 +85,10 @@ class Sshd:
     def accepted_logins(self) -> int:
         """Return how many logins have succeeded so far: the number of ssh connections made."""
         return sum("Accepted " in line and " for " in line for line in list(self._lines))
+
+    def file_sessions(self) -> int:
+        """Return how many sftp sessions were started so far."""
+        return sum("Starting session: subsystem 'sftp'" in line for line in list(self._lines))
 
     def sessions(self) -> int:
         """Return how many commands were started so far."""
