@@ -1,0 +1,116 @@
+"""The daemon's cache of closures: never older than the files, never another environment's."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from kit.runner import MODES, Controller
+from kit.sshd import Sshd
+
+MODULE = """\
+from ansible.module_utils.basic import AnsibleModule
+from {util} import WORD
+def main():
+    module = AnsibleModule(argument_spec={{}})
+    module.exit_json(word=WORD)
+if __name__ == "__main__":
+    main()
+"""
+PLAY = "[{hosts: plain, gather_facts: false, tasks: [{name: say, say: }]}]"
+RUNTIME = """\
+plugin_routing:
+  module_utils:
+    old:
+      redirect: acme.tools.fresh
+      deprecation: {removal_version: 99.0.0, warning_text: use the fresh one}
+"""
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def word(controller: Controller, playbook: Path) -> str:
+    run = controller.run(playbook, deadline_seconds=90)
+    assert run.rc == 0, run.stdout + run.stderr
+    (event,) = [event for event in run.events if event.task == "say"]
+    return str(event.result["word"])
+
+
+def test_changed_utility_is_what_the_next_playbook_runs(venv: Path, sshd: Sshd, open_folder: Path) -> None:
+    """Though its size and its time of modification are the same."""
+    write(open_folder / "library/say.py", MODULE.format(util="ansible.module_utils.words"))
+    utility = write(open_folder / "module_utils/words.py", "WORD = 'one'\n")
+    playbook = write(open_folder / "play.yml", PLAY)
+    with Controller(venv, "slipstream", sshd, open_folder / "run") as controller:
+        assert word(controller, playbook) == "one"
+        before = utility.stat()
+        utility.write_text("WORD = 'two'\n")
+        os.utime(utility, ns=(before.st_atime_ns, before.st_mtime_ns))
+        assert word(controller, playbook) == "two"
+        # A folder that is searched before may come to have one.
+        write(open_folder / "module_utils/words/__init__.py", "WORD = 'three'\n")
+        assert word(controller, playbook) == "three"
+        assert controller.status()["tickets"] == 3
+
+
+def test_deprecation_is_said_in_every_run(venv: Path, sshd: Sshd, open_folder: Path) -> None:
+    tools = open_folder / "collections/ansible_collections/acme/tools"
+    write(tools / "meta/runtime.yml", RUNTIME)
+    write(tools / "plugins/module_utils/fresh.py", "WORD = 'fresh'\n")
+    write(open_folder / "library/say.py", MODULE.format(util="ansible_collections.acme.tools.plugins.module_utils.old"))
+    playbook = write(open_folder / "play.yml", PLAY)
+    said = []
+    for mode, runs in zip(MODES, (1, 2), strict=True):
+        with Controller(venv, mode, sshd, open_folder / "run") as controller:
+            for _ in range(runs):
+                run = controller.run(playbook, deadline_seconds=90)
+                assert run.rc == 0, run.stdout + run.stderr
+                said.append(run.stderr)
+            assert mode == "stock" or controller.status()["tickets"] == 2
+    assert "use the fresh one" in " ".join(said[0].split())
+    assert said[0] == said[1] == said[2]
+
+
+def test_environments_of_two_versions_share_a_daemon(venv: Path, sshd: Sshd, open_folder: Path) -> None:
+    """At once, with the same modules: each gets those of its own ansible-core."""
+    folders = [Path(folder) for folder in os.environ.get("SLIPSTREAM_TEST_VENVS", "").split(os.pathsep) if folder]
+    other = next((folder for folder in folders if folder != venv), None)
+    if other is None:
+        pytest.skip("there is one environment only")
+    playbook = write(
+        open_folder / "play.yml",
+        "[{hosts: plain, gather_facts: false, tasks: [{setup: {gather_subset: min}}, {stat: {path: /}}, {command: id}]}]",
+    )
+    with (
+        Controller(venv, "slipstream", sshd, open_folder / "one") as one,
+        Controller(other, "slipstream", sshd, open_folder / "other") as two,
+    ):
+        environment = {**two.environment(), "SLIPSTREAM_DIR": str(one.slipstream_folder)}
+        two.environment = lambda: environment  # type: ignore[method-assign]
+        for _ in range(2):
+            processes = [controller.start(playbook) for controller in (one, two)]
+            for process in processes:
+                stdout, stderr = process.communicate(timeout=90)
+                assert process.returncode == 0, stdout + stderr
+        status = one.status()
+    assert status["tickets"] == 12 and status["stock"] == {}
+    # Three modules of either version; a directory that both leave empty is no module.
+    assert status["closures"]["known"] == 6
+
+
+def test_minifying_can_be_switched_off(
+    venv: Path, sshd: Sshd, open_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    playbook = write(open_folder / "play.yml", "[{hosts: plain, gather_facts: false, tasks: [{command: id}]}]")
+    sent = []
+    for minify in ("true", "false"):
+        monkeypatch.setenv("SLIPSTREAM_MINIFY", minify)
+        with Controller(venv, "slipstream", sshd, open_folder / "run") as controller:
+            assert controller.run(playbook, deadline_seconds=90).rc == 0
+            sent.append(controller.status()["links"][0]["bytes_up"])
+    assert sent[1] > 1.5 * sent[0]
