@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import signal
@@ -67,6 +68,22 @@ def test_fewer_forks_than_hosts_show_what_stock_shows(venv: Path, sshd: Sshd, op
 
     found = unexpected("lanes", list(run_differences(run("stock"), run("slipstream"))))
     assert list(map(str, found)) == []
+
+
+@pytest.mark.parametrize("strategy", ["linear", "free"])
+def test_hosts_that_wait_for_a_fork_get_it(venv: Path, sshd: Sshd, open_folder: Path, strategy: str) -> None:
+    """The second of four hosts keeps one of two forks until the fourth has come to its turn in the other."""
+    fifo = open_folder / "fourth"
+    os.mkfifo(fifo)
+    fifo.chmod(0o666)
+    commands = ["true", f"cat {fifo}", "true", f"echo x > {fifo}"]
+    tasks = f"- shell: timeout 30 sh -c '{{{{ commands[ansible_play_hosts.index(inventory_hostname)] }}}}'\n"
+    tasks += f"  vars: {{commands: {json.dumps(commands)}}}"
+    with Controller(venv, "slipstream", sshd, open_folder / "run") as controller:
+        playbook = write(open_folder, "lane1,lane2,plain,plain2", tasks)
+        playbook.write_text(playbook.read_text().replace("  gather", f"  strategy: {strategy}\n  gather", 1))
+        run = controller.run(playbook, "-f", "2", deadline_seconds=60)
+    assert run.rc == 0, run.stdout + run.stderr
 
 
 @pytest.mark.parametrize("strategy", ["linear", "free", "ansible.builtin.free", "ansible.builtin.host_pinned"])

@@ -78,9 +78,8 @@ class Factory:
         strategy = self._strategy
         if strategy is None or self._baton.abandoned:
             return False
+        # Results that are there do not end the wait: who looks for a free worker takes none of them.
         alive = [worker for worker in strategy._workers if worker is not None and worker.is_alive()]
-        if strategy._results:
-            return True
         if not alive and not strategy._pending_results:
             return False
         sentinels = [worker.sentinel for worker in alive if not isinstance(worker, Lane)]
