@@ -43,6 +43,8 @@ _TEXTS = [
         (r"\btmp[a-z0-9_]{8}\b", "TEMPFILE"),
         (r"\.\d+\.\d{4}-\d\d-\d\d@\d\d:\d\d:\d\d~", "BACKUP"),
         (r"\bj\d{6,14}\.\d+\b", "JOB"),
+        (r"(?<=async_wrapper\.py )j\d+\b", "JOB"),
+        (r"(?<=\[sudo via ansible, key=)[a-z]+", "ID"),
         (r"(?<=127\.0\.0\.1 )\d+(?= )", "PORT"),
         (r"(?<= )\d+(?= 127\.0\.0\.\d+ \d+)", "PORT"),
         (r"(?<=BECOME-SUCCESS-)[a-z]+", "ID"),

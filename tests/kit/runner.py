@@ -69,7 +69,9 @@ class Controller:
     Two controllers on the same folder, one after the other, can't be told apart by paths.
     """
 
-    def __init__(self, venv: Path, mode: Mode, sshd: Sshd, folder: Path) -> None:
+    def __init__(self, venv: Path, mode: Mode, sshd: Sshd, folder: Path, defaults: str = "") -> None:
+        """Take what every run shares; ``defaults`` are more lines for that section of ansible.cfg."""
+        self._defaults = defaults
         self._venv = venv
         self._mode: Mode = mode
         self._sshd = sshd
@@ -84,7 +86,7 @@ class Controller:
             (self._folder / name).mkdir(parents=True, mode=0o700)
         self._folder.chmod(0o755)  # the accounts must reach `work`
         inventory.write(self._sshd, self._folder, self.work)
-        lines = _MODE_LINES[self._mode]
+        lines = f"{_MODE_LINES[self._mode]}\n{self._defaults}"
         config = _CONFIG.format(folder=self._folder, callbacks=_CALLBACKS, vault_password=_VAULT_PASSWORD, mode=lines)
         (self._folder / "ansible.cfg").write_text(config)
         return self
@@ -119,13 +121,8 @@ class Controller:
 
     def start(self, playbook: Path, *options: str, program: str = "ansible-playbook") -> subprocess.Popen[str]:
         """Start `playbook` as `run` does and return at once; the caller waits for it or ends it."""
-        shutil.rmtree(self.work, ignore_errors=True)
-        self.work.mkdir()
-        self.work.chmod(0o777)
-        self._recorded.write_text("")
         return subprocess.Popen(
-            # Whoever runs the tests may ignore signals (nohup); modules would show it.
-            ["env", "--default-signal", str(self._venv / "bin" / program), *options, str(playbook)],
+            self.command(playbook, *options, program=program),
             cwd=playbook.parent,
             env=self.environment(),
             stdin=subprocess.DEVNULL,
@@ -135,6 +132,15 @@ class Controller:
             errors="backslashreplace",
             start_new_session=True,
         )
+
+    def command(self, playbook: Path, *options: str, program: str = "ansible-playbook") -> list[str]:
+        """Return the command line of a run, and empty the `work` folder for it."""
+        shutil.rmtree(self.work, ignore_errors=True)
+        self.work.mkdir()
+        self.work.chmod(0o777)
+        self._recorded.write_text("")
+        # Whoever runs the tests may ignore signals (nohup); modules would show it.
+        return ["env", "--default-signal", str(self._venv / "bin" / program), *options, str(playbook)]
 
     def tool(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run the `slipstream` command with this controller's settings."""

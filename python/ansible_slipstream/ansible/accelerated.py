@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import re
 import shlex
 from collections.abc import Iterator
 from typing import Any
@@ -21,6 +20,8 @@ from .discovery import Discovery
 from .escalation import Escalation, become_secret
 from .ticket import NotStarted, Ticket
 
+display = Display()
+
 # The agent's first stage: imports nothing from the folder that it is started in, then reads eight digits of
 # length and a deflated program. It ends when the channel does, and has no single quote, so that every shell
 # takes it. The program finds itself in `s`.
@@ -29,14 +30,8 @@ FIRST_STAGE = (
     'exec("def r(n):\\n b=b\\"\\"\\n while len(b)<n:\\n  c=os.read(0,n-len(b))\\n'
     '  if not c:os._exit(1)\\n  b+=c\\n return b");s=r(int(r(8)));exec(zlib.decompress(s))'
 )
-# sh -c around sudo around sh -c, and one more for ssh.
-QUOTING_DEPTH = 4
-# What shlex.quote leaves as it is, in quotes that only the first stage needed.
-NEEDLESS_QUOTES = re.compile(r"(?<= -c )'([\w@%+=:,./-]+)'$", re.ASCII)
 # A playbook or an inventory that sets one of these means it; a default in ansible.cfg is older than Slipstream.
 PIPELINING_VARIABLES = ("ansible_pipelining", "ansible_ssh_pipelining")
-display = Display()
-
 # Stands for the random part of a become plugin's success marker in an agent's identity.
 MARKER_ID = "SLIPSTREAM"
 
@@ -91,12 +86,11 @@ class Accelerated:
             ticket = self.slipstream_ticket
             if ticket is None or cmd or arg_path:
                 return str(stock_build(env_string, shebang, cmd, arg_path))
-            if not ticket.job["env"]:
-                # An empty environment, or one that has to be there when the interpreter starts.
-                line = stock_build(env_string, shebang, "", None)
-            else:
-                line = stock_build("", shebang, "", None)
-            return f"{str(line).strip()} -c {shlex.quote(FIRST_STAGE)}"
+            stock = str(stock_build(env_string, shebang, "", None)).strip()
+            # No environment in the job: there is none, or it has to be there when the interpreter starts.
+            line = str(stock_build("", shebang, "", None)).strip() if ticket.job["env"] else stock
+            ticket.lines = (f"{line} -c {shlex.quote(FIRST_STAGE)}", stock)
+            return ticket.lines[0]
 
         shell.build_module_command = build_module_command
 
@@ -111,7 +105,7 @@ class Accelerated:
         become = self.become
         became = bool(become and become.success and become.success in line)
         secret = become_secret(become, self._play_context) if became else b""
-        overseer = Escalation(become, secret, timeout_s, host)
+        overseer = Escalation(become, secret, timeout_s, self.slipstream_show_escalation)
         client = runtime.client()
         normal_line = line.replace(become._id, MARKER_ID) if became else line
         discovered, started = self.slipstream_discovered or ("", None)
@@ -128,7 +122,11 @@ class Accelerated:
             evict=ticket.evict,
         )
         try:
-            return client.run_module(request, overseer, lambda: self._restore(ticket))
+            result = client.run_module(request, overseer, lambda: self._restore(ticket))
+            if became and not overseer.begun:
+                # The agent runs already, where stock becomes somebody for every module.
+                self.slipstream_show_escalation("Escalation succeeded")
+            return result
         except AgentRefused as refused:
             display.debug(f"slipstream: no agent on {host}: {to_text(refused.stderr)}")
             raise NotStarted("the agent was refused") from refused
@@ -148,6 +146,9 @@ class Accelerated:
             runtime.drop_client()
             raise Lost(f"{error} on {host}; the module may have run in part and is not run again") from error
 
+    def slipstream_show_escalation(self, words: str) -> None:
+        """Tell how a become plugin's prompt was passed, where stock does."""
+
     @staticmethod
     def _restore(ticket: Ticket) -> None:
         ticket.source.compute(runtime.client())
@@ -157,15 +158,6 @@ class Accelerated:
         if option == "pipelining" and not (self._slipstream_off or self._slipstream_pipelining_set):
             return True
         return value
-
-
-def without_first_stage(line: str) -> str:
-    """Return a start line as stock would have shown it, however deep its shells quote."""
-    stage = f" -c {shlex.quote(FIRST_STAGE)}"
-    for _ in range(QUOTING_DEPTH):
-        line = line.replace(stage, "")
-        stage = shlex.quote(stage)[1:-1]
-    return NEEDLESS_QUOTES.sub(r"\1", line)
 
 
 def working_folder() -> str:

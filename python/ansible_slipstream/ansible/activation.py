@@ -12,7 +12,7 @@ from ansible.plugins.loader import connection_loader
 from ansible.utils.display import Display
 
 from ..errors import DaemonError
-from . import discovery, options, runtime, seams, ticket, warmup
+from . import discovery, options, runtime, seams, shown, ticket, warmup
 from .accelerated import FIRST_STAGE
 from .lanes.factory import Factory
 from .local import LocalConnection
@@ -41,6 +41,7 @@ def activate() -> bool:
         return False
     ticket.install()
     discovery.install(FIRST_STAGE)
+    shown.install()
     _wrap_loader()
     _wrap_worker()
     _state["active"] = True

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.module_utils.common.text.converters import to_bytes, to_native
-from ansible.utils.display import Display
 
 from .ticket import NotStarted
-
-display = Display()
 
 # ssh's own debug lines must not be taken for prompts.
 SSH_DEBUG = re.compile(rb"^debug\d+: ")
@@ -24,24 +22,25 @@ class Escalation:
     none was given.
     """
 
-    def __init__(self, become: Any, secret: bytes, timeout_s: float, host: str) -> None:
+    def __init__(self, become: Any, secret: bytes, timeout_s: float, show: Callable[[str], None]) -> None:
         self._become = become
         self._secret = secret
         self._timeout_s = timeout_s
-        self._host = host
+        self._show = show
         self._lines = {"stdout": b"", "stderr": b""}
         self._seen = b""
         self._asked_for_secret = not getattr(become, "prompt", None)
-        self._begun = self._over = False
+        # Whether the start line has said anything: an agent that runs already has no more to say.
+        self.begun = self._over = False
 
     @property
     def timeout(self) -> float | None:
         """Seconds that the next output may take; None before the start and after the escalation."""
-        return self._timeout_s if self._begun and not self._over else None
+        return self._timeout_s if self.begun and not self._over else None
 
     def output(self, stdout: bytes, stderr: bytes) -> tuple[str, bytes]:
         """Take new output and return what the daemon shall do."""
-        self._begun = True
+        self.begun = True
         flags: set[str] = set()
         for source, data in (("stdout", stdout), ("stderr", stderr)):
             flags |= self._examine(source, data)
@@ -63,18 +62,18 @@ class Escalation:
     def _judge(self, flags: set[str]) -> tuple[str, bytes]:
         name = self._become.name
         if "success" in flags:
-            display.vvv("Escalation succeeded", host=self._host)
+            self._show("Escalation succeeded")
             self._over = True
             return "proceed", b""
         if "incorrect" in flags or "prompt" in flags:
             # A prompt that comes again says that the first answer was wrong.
-            display.vvv("Escalation failed", host=self._host)
+            self._show("Escalation failed")
             raise AnsibleError(f"Incorrect {name} password")
         if "missing" in flags and not self._secret:
             # Perhaps this rule of sudo's is for Ansible's command line, not for the agent's; stock finds out.
             raise NotStarted("the become plugin misses a password")
         if "missing" in flags:
-            display.vvv("Escalation requires password", host=self._host)
+            self._show("Escalation requires password")
             raise AnsibleError(f"Missing {name} password")
         return "wait", b""
 

@@ -11,8 +11,8 @@ from ansible.utils.display import Display
 
 from ..client import Link
 from ..errors import DaemonError, Unreachable
-from . import runtime
-from .accelerated import Accelerated, short_digest, text_environment, without_first_stage, working_folder
+from . import runtime, shown
+from .accelerated import Accelerated, short_digest, text_environment, working_folder
 from .lanes import baton
 from .ticket import NotStarted, Ticket
 
@@ -47,7 +47,7 @@ class LocalConnection(Accelerated):
             with baton.waiting():
                 return exec_command(cmd, in_data=in_data, sudoable=sudoable)  # type: ignore[no-any-return]
         self._connect()  # type: ignore[attr-defined]
-        display.vvv(f"EXEC {without_first_stage(to_text(cmd))}", host=self._play_context.remote_addr)
+        display.vvv(f"EXEC {shown.start_line(to_text(cmd), *in_data.lines)}", host=self._play_context.remote_addr)
         host = str(self._play_context.remote_addr)
         try:
             result = self.slipstream_run(self._link(), to_text(cmd), in_data, host, PROMPT_TIMEOUT_S)

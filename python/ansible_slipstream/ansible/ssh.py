@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import shlex
 import stat
 import tempfile
 from typing import Any
@@ -16,8 +15,8 @@ from ansible.plugins.connection import ssh as stock_ssh
 
 from ..client import AgentStart, Link, Result
 from ..errors import DaemonError, LinkLost, NoAgent, RequestFailed, Unreachable
-from . import options, runtime
-from .accelerated import Accelerated, Lost, text_environment, without_first_stage, working_folder
+from . import options, runtime, shown
+from .accelerated import Accelerated, Lost, text_environment, working_folder
 from .lanes import baton
 from .ticket import NotStarted, Ticket
 
@@ -61,7 +60,8 @@ class SshConnection(Accelerated):
             link = self._link(self._master_arguments(ssh))
             if isinstance(in_data, Ticket):
                 self._close_sshpass_pipe()
-                display.vvv(f"SSH: EXEC {_shown(cmd)}", host=self.host)
+                line = shown.start_line(to_text(cmd[-1]), *in_data.lines)
+                shown.command(self.host, [*cmd[:-1], line.encode()])
                 timeout_s = 2 + float(self.get_option("timeout"))
                 result = self.slipstream_run(link, to_text(cmd[-1]), in_data, self.host, timeout_s)
                 if result.rc == SSH_FAILED and checkrc:
@@ -71,7 +71,7 @@ class SshConnection(Accelerated):
             discovered = self._discover(link, to_text(cmd[-1]))
             if discovered is not None:
                 self._close_sshpass_pipe()
-                display.vvv(f"SSH: EXEC {_shown(cmd)}", host=self.host)
+                shown.command(self.host, cmd)
                 return discovered.rc, discovered.stdout, discovered.stderr
             control_path = runtime.client().open_link(link)
         except Unreachable as error:
@@ -92,7 +92,11 @@ class SshConnection(Accelerated):
             self._close_sshpass_pipe()
             return self._no_link(helper, in_data, checkrc, unreachable)
         over_link = [b"-o", b"ControlMaster=no", b"-o", b'ControlPath="%s"' % control_path.encode()]
-        return self._stock_bare_run([*helper, ssh[0], *over_link, *ssh[1:]], in_data, sudoable, checkrc)
+        with shown.without(over_link):
+            return self._stock_bare_run([*helper, ssh[0], *over_link, *ssh[1:]], in_data, sudoable, checkrc)
+
+    def slipstream_show_escalation(self, words: str) -> None:
+        shown.escalation(self.host, words)
 
     def _discover(self, link: Link, line: str) -> Result | None:
         """Run interpreter discovery's question and start the agent that it leads to; None for anything else."""
@@ -211,6 +215,7 @@ class SshConnection(Accelerated):
                 self._put(link, in_path, out_path)
             else:
                 self._fetch(link, in_path, out_path)
+            shown.transfer(self, in_path, out_path, sftp_action)
             return 0, b"", b""
         except LinkLost as lost:
             runtime.drop_client()
@@ -223,6 +228,8 @@ class SshConnection(Accelerated):
             raise AnsibleError(f"failed to transfer file to {in_path} {out_path}:\n\n{error}\n") from error
         except DaemonError:
             runtime.drop_client()
+        finally:
+            self._close_sshpass_pipe()
         transport = super()._file_transport_command  # type: ignore[misc]
         return transport(in_path, out_path, sftp_action)  # type: ignore[no-any-return]
 
@@ -304,9 +311,3 @@ def _link_environment() -> dict[str, str]:
     return {
         name: value for name, value in environment.items() if name in LINK_VARIABLES or name.startswith(LINK_PREFIXES)
     }
-
-
-def _shown(cmd: list[bytes]) -> str:
-    """Return the command as stock shows it: without the agent's first stage."""
-    words = [to_text(word) for word in cmd]
-    return " ".join(shlex.quote(word) for word in [*words[:-1], without_first_stage(words[-1])])

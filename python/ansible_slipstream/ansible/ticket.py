@@ -51,6 +51,8 @@ class Ticket(bytes):
     source: ClosureSource
     private: bool
     evict: bool
+    # What starts its agent, and the command that stock would have run.
+    lines: tuple[str, str]
 
 
 class NotStarted(AnsibleAuthenticationFailure):  # type: ignore[misc]

@@ -3,6 +3,7 @@
 
 import atexit
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -51,6 +52,15 @@ def kill_itself(module):
 
 def terminate_itself(module):
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+def abort(module):
+    os.abort()
+
+
+def exceed_memory(module):
+    resource.setrlimit(resource.RLIMIT_AS, (1 << 29, 1 << 29))
+    module.exit_json(text="x" * (1 << 30))
 
 
 def hard_exit(module):
