@@ -22,6 +22,8 @@ class Settings:
 
     enabled: bool = True
     lanes: bool = True
+    # At most so many processes share a wide step; None for one a processor.
+    shards: int | None = None
     minify: bool = True
     linger_s: float = 60.0
     idle_s: float = 300.0
@@ -46,6 +48,7 @@ def read(config_file: str | None, environment: Mapping[str, str] = os.environ) -
     return Settings(
         enabled=_boolean("enabled", text("enabled", "true")),
         lanes=_boolean("lanes", text("lanes", "true")),
+        shards=_count_or_auto("shards", text("shards", "auto")),
         minify=_boolean("minify", text("minify", "true")),
         linger_s=_seconds("linger", text("linger", str(Settings.linger_s))),
         idle_s=_seconds("idle", text("idle", str(Settings.idle_s))),
@@ -73,6 +76,14 @@ def _boolean(name: str, value: str) -> bool:
     if value.lower() in ("0", "false", "no", "off", "n", "f"):
         return False
     raise BadSetting(f"slipstream's {name} is {value!r}; it may be true or false")
+
+
+def _count_or_auto(name: str, value: str) -> int | None:
+    if value.lower() == "auto":
+        return None
+    if not value.isdecimal() or not 1 <= int(value) <= 1024:
+        raise BadSetting(f"slipstream's {name} is {value!r}; it may be auto, or a number from 1 to 1024")
+    return int(value)
 
 
 def _seconds(name: str, value: str) -> float:

@@ -14,6 +14,7 @@ from ansible.utils.display import Display
 from ..errors import DaemonError
 from . import discovery, options, runtime, seams, shown, ticket, warmup
 from .accelerated import FIRST_STAGE
+from .lanes import shard
 from .lanes.factory import Factory
 from .local import LocalConnection
 from .ssh import SshConnection
@@ -99,7 +100,8 @@ def stock_class(name: str) -> type:
 def _wrap_worker() -> None:
     """Give lanes out in the place of workers; before the first, hold the run open and load what all need."""
     stock_worker = strategy_plugins.WorkerProcess
-    factory = Factory(stock_worker, runtime.settings().lanes)
+    settings = runtime.settings()
+    factory = Factory(stock_worker, settings.lanes, shard.choose(settings.shards))
     factory.install()
     warm_up = functools.cache(warmup.warm_up)
 

@@ -7,6 +7,7 @@ target, sleeps, or ends; nothing of Ansible's ever runs beside it but what stock
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 import threading
 import time
@@ -164,6 +165,8 @@ class _Thread(threading.Thread):
 
 
 _idle: list[_Thread] = []
+# A fork has no threads but the one that forks.
+os.register_at_fork(after_in_child=_idle.clear)
 
 
 def _idle_thread() -> _Thread:

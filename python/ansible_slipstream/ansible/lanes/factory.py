@@ -14,6 +14,7 @@ from . import isolation
 from .baton import Baton
 from .choice import Choice, is_known_strategy
 from .lane import Lane
+from .shard import Gathering, ShardLane
 from .news import LONGEST_FREE_WAIT_S, LONGEST_WAIT_S, News, StrategyTime, watch
 
 display = Display()
@@ -22,7 +23,7 @@ display = Display()
 class Factory:
     """Takes the place of ``WorkerProcess`` in the strategies."""
 
-    def __init__(self, stock_worker: Any, enabled: bool) -> None:
+    def __init__(self, stock_worker: Any, enabled: bool, shards: int) -> None:
         self._stock_worker = stock_worker
         self._enabled = enabled
         self._names = tuple(inspect.signature(stock_worker.__init__).parameters)[1:]
@@ -30,6 +31,7 @@ class Factory:
         self._baton = Baton()
         self._news = News()
         self._choice = Choice()
+        self._gathering = Gathering(stock_worker, shards, self._news)
 
     def install(self) -> None:
         """Watch strategies from their first task on, and divide lanes from each other."""
@@ -71,6 +73,9 @@ class Factory:
         if self._baton.abandoned:
             self._baton = Baton()
         held_long = functools.partial(self._choice.note_slow, task)
+        # The free strategy has no steps.
+        if not alone and strategy.ALLOW_BASE_THROTTLING and self._gathering.wanted(_width(strategy)):
+            return ShardLane(self._gathering, strategy, fields, self._baton, self._news, held_long)
         return Lane(strategy, fields, None if alone else self._baton, self._news, held_long)
 
     def _wait(self, longest_s: float) -> bool:
@@ -78,14 +83,20 @@ class Factory:
         strategy = self._strategy
         if strategy is None or self._baton.abandoned:
             return False
+        self._gathering.start(self._baton)
         # Results that are there do not end the wait: who looks for a free worker takes none of them.
         alive = [worker for worker in strategy._workers if worker is not None and worker.is_alive()]
         if not alive and not strategy._pending_results:
             return False
-        sentinels = [worker.sentinel for worker in alive if not isinstance(worker, Lane)]
+        sentinels = {worker.sentinel for worker in alive} - {None}
         with self._baton.lent():
             self._news.wait(sentinels, longest_s)
         return True
+
+
+def _width(strategy: Any) -> int:
+    """Return how many hosts may run a task at the same time."""
+    return min(len(strategy._hosts_cache), len(strategy._workers))
 
 
 def _is_alone(strategy: Any, task: Any) -> bool:

@@ -39,8 +39,7 @@ def install() -> None:
         _answer_directly()
     if WORKERS_ARE_DETACHED:
         _divide_sessions()
-        for name in ("stdout", "stderr"):
-            setattr(sys, name, _Divided(getattr(sys, name), name))
+        divide_output()
 
 
 def _lane() -> Any:
@@ -86,7 +85,18 @@ def _answer_directly() -> None:
         def __getattr__(self, name: str) -> Any:
             return getattr(inventory_rpc, name).__wrapped__
 
-    inventory_rpc.get_client = staticmethod(lambda: stock_get_client() if _lane() is None else Direct())
+    def get_client() -> Any:
+        lane = _lane()
+        return stock_get_client() if lane is None or lane.pid is not None else Direct()
+
+    inventory_rpc.get_client = staticmethod(get_client)
+
+
+def divide_output() -> None:
+    """Keep what lanes print by themselves apart, where stock keeps a worker's."""
+    if WORKERS_ARE_DETACHED:
+        for name in ("stdout", "stderr"):
+            setattr(sys, name, _Divided(getattr(sys, name), name))
 
 
 class _Divided:
@@ -148,12 +158,9 @@ def _divide_sessions() -> None:
         if lane is None or OWN_WAYS & kwargs.keys():
             stock_init(self, *args, **kwargs)
             return
-        # Before it runs: a signal may come as soon as it does.
-        lane.children.append(self)
-        try:
+        with lane.starting_command():
             stock_init(self, *args, **_session(lane.task_vars), **kwargs)
-        finally:
-            lane.end_late_child(self)
+            lane.children.append(self)
 
     setattr(subprocess.Popen, "__init__", init)  # noqa: B010 - an assignment would have to lie about types
 
@@ -177,16 +184,32 @@ def end_children_on_signals(lanes: Any) -> None:
             signal.signal(number, _Ending(stock_handler, lanes))
 
 
+# Signals that came while a command was starting.
+_postponed: set[int] = set()
+
+
+def repeat_postponed() -> None:
+    """Let the signals come again that came while a command was starting."""
+    while _postponed:
+        os.kill(os.getpid(), _postponed.pop())
+
+
 class _Ending:
-    """A signal handler before stock's."""
+    """A signal handler before stock's. A command that is starting has no process id yet by which to end it."""
 
     def __init__(self, stock_handler: Any, lanes: Any) -> None:
         self._stock_handler = stock_handler
         self._lanes = lanes
 
     def __call__(self, number: int, frame: Any) -> None:
+        lanes = list(self._lanes)
+        for lane in lanes:
+            lane.start_no_more_commands()
+        if any(lane.starting for lane in lanes):
+            _postponed.add(number)
+            return
         try:
-            for lane in list(self._lanes):
+            for lane in lanes:
                 lane.end_children(number)
         finally:
             self._stock_handler(number, frame)
@@ -194,7 +217,7 @@ class _Ending:
 
 def end_group(process: subprocess.Popen[bytes], number: int) -> None:
     """Send a signal to a command and what it has started."""
-    if getattr(process, "pid", None) and process.poll() is None:
+    if process.poll() is None:
         # It may be gone, or another account's.
         with contextlib.suppress(OSError):
             os.killpg(process.pid, number)

@@ -10,6 +10,7 @@ import os
 import pickle
 import traceback
 import weakref
+from collections.abc import Iterator
 from typing import Any
 
 from ansible.executor.process import worker as stock_module
@@ -30,7 +31,9 @@ class Lane:
     """What the strategy takes for a worker process. ``shared_baton`` is None for a lane of the main thread."""
 
     # No process of its own that stock could signal.
-    pid = None
+    pid: Any = None
+    # Nor one whose end is news.
+    sentinel: Any = None
 
     def __init__(
         self,
@@ -40,19 +43,25 @@ class Lane:
         news: News,
         held_long: Any,
     ) -> None:
-        self.exitcode = 0
+        self._code = 0
+        # What stock's constructor was given.
+        self.fields = fields
+        self.final_queue = fields["final_q"]
         self.baton = shared_baton
         self.delivering = False
         self.children: list[Any] = []
-        # The signal that has ended them.
-        self._ended_by: int | None = None
+        # Whether one is starting, and whether more may.
+        self.starting = False
+        self._ending = False
         self.stray = isolation.stray_output()
         self.held_long = held_long
         self._news = news
+        self.on_end = news.tell
         self._alive = True
         # Whether a result was sent.
         self.answered = False
-        self.queue = _Queue.of(self, strategy)
+        self._strategy = strategy
+        self.queue = _Queue.of(self)
         self.task_vars = _own_variables(fields["task_vars"])
         self._set_up(fields)
 
@@ -78,6 +87,15 @@ class Lane:
     def is_alive(self) -> bool:
         """Tell whether the task still runs; one that stands still for good does not."""
         return self._alive and not (self.baton is not None and self.baton.abandoned)
+
+    @property
+    def exitcode(self) -> int | None:
+        """What stock looks at: other than 0 means that the task ended without a result."""
+        return self.code()
+
+    def code(self) -> int | None:
+        """Return the exit code that a worker would have."""
+        return self._code
 
     def close(self) -> None:
         """Nothing is held."""
@@ -107,14 +125,24 @@ class Lane:
 
     def end_children(self, number: int) -> None:
         """End the commands that the task runs in sessions of their own."""
-        self._ended_by = number
         for process in self.children:
             isolation.end_group(process, number)
 
-    def end_late_child(self, process: Any) -> None:
-        """End a command that was starting while the others were ended."""
-        if self._ended_by is not None:
-            isolation.end_group(process, self._ended_by)
+    def start_no_more_commands(self) -> None:
+        """Let the next command that the task starts be its end."""
+        self._ending = True
+
+    @contextlib.contextmanager
+    def starting_command(self) -> Iterator[None]:
+        """Postpone the signals that end the task's commands until one that starts is among them."""
+        self.starting = True
+        try:
+            if self._ending:
+                raise KeyboardInterrupt
+            yield
+        finally:
+            self.starting = False
+            isolation.repeat_postponed()
 
     def _run(self) -> None:
         try:
@@ -132,15 +160,26 @@ class Lane:
             self._loader.cleanup_all_tmp_files()
             if not self.answered:
                 # As a worker that has died: stock ends the play with words of its own.
-                self.exitcode = 1
+                self._code = 1
             self._alive = False
             LIVE.discard(self)
-            self._news.tell()
+            self.on_end()
 
     def _hard_exit(self, why: str) -> None:
         """Say what has broken the worker, as loudly as stock's does."""
         (display.error if HAS_PROFILES else display.debug)(why)
-        self.exitcode = 1
+        self._code = 1
+
+    def deliver(self, item: Any) -> None:
+        """Copy an item as the pipe would, and let stock's results loop take it."""
+        item = pickle.loads(pickle.dumps(item))
+        self.delivering = True
+        try:
+            # As in stock's results thread, which knows nothing of the task that the worker was in.
+            outside = contextvars.Context()
+            outside.run(strategy_plugins.results_thread_main, _Delivery(self._strategy, item))
+        finally:
+            self.delivering = False
 
     def _clean_up(self) -> None:
         """Called by stock's worker up to 2.18 when a task has failed badly; done after every task here."""
@@ -150,11 +189,10 @@ class _Queue(FinalQueue):  # type: ignore[misc]
     """A worker's queue without a pipe: what is sent is with the strategy when the call returns."""
 
     @classmethod
-    def of(cls, lane: Lane, strategy: Any) -> _Queue:
+    def of(cls, lane: Lane) -> _Queue:
         """Make a lane's queue; stock's constructor would open a pipe."""
         made = cls.__new__(cls)
         made._lane = weakref.ref(lane)
-        made._strategy = strategy
         return made
 
     def send_task_result(self, *args: Any, **kwargs: Any) -> None:
@@ -163,16 +201,8 @@ class _Queue(FinalQueue):  # type: ignore[misc]
         self._lane().answered = True
 
     def put(self, item: Any) -> None:
-        """Copy an item as the pipe would, and let stock's results loop take it."""
-        lane = self._lane()
-        item = pickle.loads(pickle.dumps(item))
-        lane.delivering = True
-        try:
-            # As in stock's results thread, which knows nothing of the task that the worker was in.
-            outside = contextvars.Context()
-            outside.run(strategy_plugins.results_thread_main, _Delivery(self._strategy, item))
-        finally:
-            lane.delivering = False
+        """Hand an item to the strategy."""
+        self._lane().deliver(item)
 
 
 class _Delivery:

@@ -7,6 +7,7 @@ import os
 import select
 import time
 from collections import deque
+from collections.abc import Iterable
 from typing import Any
 
 from . import baton
@@ -31,7 +32,7 @@ class News:
         with contextlib.suppress(BlockingIOError):
             os.write(self._write, b"!")
 
-    def wait(self, sentinels: list[int], longest_s: float) -> None:
+    def wait(self, sentinels: Iterable[int], longest_s: float) -> None:
         """Wait until something has happened or one of these processes has ended."""
         poll = select.poll()
         for descriptor in (self._read, *sentinels):

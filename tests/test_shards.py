@@ -1,0 +1,116 @@
+"""Wide steps whose lanes run in several processes: as under stock, and ended with the playbook."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from kit.compare import run_differences
+from kit.runner import MODES, Controller
+from kit.running import ended, read_line
+from kit.sshd import Sshd
+from kit.versions import core
+
+WIDE = Path(__file__).parent / "playbooks" / "wide" / "play.yml"
+HOSTS = 16
+WHO = """- {name: who, debug: {msg: "{{ lookup('pipe', 'echo $PPID') }}"}}\n"""
+
+
+@pytest.fixture
+def wide(open_folder: Path) -> list[str]:
+    """Options for a play on hosts that are all this machine."""
+    names = "\n".join(f"wide{n}" for n in range(1, HOSTS + 1))
+    variables = "ansible_connection=local\nansible_python_interpreter=/usr/bin/python3\n"
+    inventory = open_folder / "wide.ini"
+    inventory.write_text(f"[wide]\n{names}\n[wide:vars]\n{variables}")
+    return ["-i", str(open_folder / "run" / "inventory.json"), "-i", str(inventory)]
+
+
+@pytest.fixture
+def controller(
+    venv: Path, sshd: Sshd, open_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Controller]:
+    monkeypatch.setenv("SLIPSTREAM_SHARDS", "2")
+    with Controller(venv, "slipstream", sshd, open_folder / "run") as made:
+        yield made
+
+
+def write(folder: Path, tasks: str) -> Path:
+    playbook = folder / "play.yml"
+    indented = tasks.replace("\n", "\n    ")
+    playbook.write_text(f"- hosts: wide\n  gather_facts: false\n  tasks:\n    {indented}\n")
+    return playbook
+
+
+@pytest.mark.parametrize("forks", [HOSTS, 64])
+def test_wide_play_reads_as_under_stock(
+    venv: Path, sshd: Sshd, open_folder: Path, wide: list[str], monkeypatch: pytest.MonkeyPatch, forks: int
+) -> None:
+    monkeypatch.setenv("SLIPSTREAM_SHARDS", "2")
+    runs = []
+    for mode in MODES:
+        with Controller(venv, mode, sshd, open_folder / "run") as controller:
+            filters = {"ANSIBLE_FILTER_PLUGINS": str(WIDE.parent.parent / "filter_plugins")}
+            environment = controller.environment() | filters
+            controller.environment = lambda environment=environment: environment  # type: ignore[method-assign]
+            runs.append(controller.run(WIDE, *wide, "-f", str(forks), deadline_seconds=240))
+    assert len(runs[0].events) > 20 * HOSTS, runs[0].stdout
+    assert list(map(str, run_differences(*runs))) == []
+
+
+def test_lanes_are_dealt_out_to_processes(controller: Controller, open_folder: Path, wide: list[str]) -> None:
+    run = controller.run(write(open_folder, WHO), *wide, "-f", "50", deadline_seconds=60)
+    by_process = [event.result["msg"] for event in run.events if event.task == "who"]
+    assert len(by_process) == HOSTS and len(set(by_process)) == 2
+
+
+def test_few_forks_need_no_shards(controller: Controller, open_folder: Path, wide: list[str]) -> None:
+    run = controller.run(write(open_folder, WHO), *wide, "-f", "5", deadline_seconds=60)
+    assert len({event.result["msg"] for event in run.events if event.task == "who"}) == 1
+
+
+def test_hosts_of_a_slow_task_do_not_wait_for_each_other(
+    controller: Controller, open_folder: Path, wide: list[str]
+) -> None:
+    """What the shards learn, the playbook knows for the second turn."""
+    slow = """- {name: who, debug: {msg: "{{ lookup('pipe', 'sleep 0.2; echo $PPID') }}"}}"""
+    tasks = "- include_tasks: slow.yml\n  loop: [1, 2]\n"
+    (open_folder / "slow.yml").write_text(slow)
+    run = controller.run(write(open_folder, tasks), *wide, "-f", "50", deadline_seconds=120)
+    assert run.rc == 0, run.stdout + run.stderr
+    messages = [event.result["msg"] for event in run.events if event.task == "who"]
+    assert len(messages) == 2 * HOSTS
+    # Two shards at first, a worker each afterwards.
+    assert len(set(messages)) >= HOSTS
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=["INT", "TERM", "shard"])
+def test_signals_end_shards_and_what_they_run(
+    venv: Path, controller: Controller, open_folder: Path, wide: list[str], number: signal.Signals
+) -> None:
+    """A killed shard ends the play as a killed worker does."""
+    if core(venv) < (2, 19):
+        pytest.skip("up to 2.18 stock leaves its workers' commands running")
+    fifo = open_folder / "started"
+    os.mkfifo(fifo)
+    task = f"- raw: 'if [ {{{{ inventory_hostname }}}} = wide2 ]; then echo $$ $PPID > {fifo}; exec sleep 300; fi'"
+    process = controller.start(write(open_folder, task), *wide, "-f", "50")
+    command, shard = (int(word) for word in read_line(fifo).split())
+    assert shard != process.pid
+    if number == signal.SIGKILL:
+        os.kill(shard, number)
+    elif number == signal.SIGINT:
+        os.killpg(process.pid, number)
+    else:
+        process.send_signal(number)
+    stdout, stderr = process.communicate(timeout=20)
+    assert process.returncode != 0, stdout + stderr
+    assert ended(shard, 5)
+    if number == signal.SIGKILL:
+        assert "dead state" in stdout + stderr
+        os.kill(command, signal.SIGKILL)
+    else:
+        assert ended(command, 5), stdout + stderr
