@@ -48,6 +48,12 @@ class Fingerprint(object):
         self._paths = sorted(set(paths))
         self._looks = [_look(path) for path in self._paths]
 
+    def watch(self, path):
+        """Watch the interpreter's place too: a wrapper there is not what ``sys.executable`` says."""
+        if path not in self._paths:
+            self._paths.append(path)
+            self._looks.append(_look(path))
+
     def changed(self):
         """Return the first path that looks different now, or None."""
         for path, look in zip(self._paths, self._looks):

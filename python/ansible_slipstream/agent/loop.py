@@ -141,6 +141,8 @@ class Agent(object):
         if changed is not None:
             self._writer.message(frame.stream, {"op": "stale", "what": changed})
             return
+        if frame.control["job"]["interpreter"]:
+            self._fingerprint.watch(frame.control["job"]["interpreter"])
         preload = frame.control["job"]["preload"]
         if self._preloaded.load(self._closures.files(frame.control["closure"]), preload):
             spawning.install()

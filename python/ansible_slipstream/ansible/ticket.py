@@ -214,6 +214,7 @@ def _ticket_for(
         "legacy": not HAS_PROFILES,
         "zip": closure.meta["zip"],
         "env": _environment(action, shebang),
+        "interpreter": _interpreter(shebang),
         "rlimit_nofile": _rlimit(task_vars, templar),
         "preload": ALWAYS,
     }
@@ -263,6 +264,12 @@ def _shebang(content: bytes, task_vars: Json, templar: Any, stock: Json) -> str:
         remote_is_local=stock.get("remote_is_local", False),
     )
     return str(shebang)
+
+
+def _interpreter(shebang: str) -> str:
+    """Return the file that the line names, empty where a search decides."""
+    words = shebang[2:].split(None, 1)
+    return words[0] if words and words[0].startswith("/") else ""
 
 
 def _params(name: str, args: Json, profile: str | None) -> bytes:
