@@ -66,6 +66,13 @@ pub(crate) struct Refusal {
     pub(crate) stderr: Vec<u8>,
 }
 
+impl Refusal {
+    /// Whether a shell had no such interpreter, or none that it may run: the next task may have put it there.
+    pub(crate) fn says_missing(&self) -> bool {
+        matches!(self.rc, 126 | 127)
+    }
+}
+
 impl AgentSlot {
     /// The agent, if it runs.
     pub(crate) fn running(&self) -> Option<Arc<Agent>> {

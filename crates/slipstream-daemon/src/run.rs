@@ -89,7 +89,9 @@ async fn agent_for(
             Ok(agent)
         }
         Booted::Refused(refusal) => {
-            slot.refuse(refusal.clone());
+            if !refusal.says_missing() {
+                slot.refuse(refusal.clone());
+            }
             let (reply, body) = refused(refusal);
             Err(Stop::Say(reply, body))
         }
