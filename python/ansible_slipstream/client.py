@@ -43,6 +43,10 @@ class Overseer(Protocol):
     def output(self, stdout: bytes, stderr: bytes) -> tuple[str, bytes]:
         """Take new output; return ``wait``, ``send`` or ``proceed``, and the secret to send."""
 
+    @property
+    def noise(self) -> tuple[bytes, bytes]:
+        """What was printed that has nothing to do with the escalation: standard output, standard error."""
+
     def timed_out(self) -> Exception:
         """Return what to raise when the output did not come."""
 
@@ -159,8 +163,8 @@ class Client:
         self._send(op, body, descriptor, **fields)
         return self._reply()
 
-    def open_link(self, link: Link) -> str:
-        """Open a link, or join it, and return the path of ssh's control socket.
+    def open_link(self, link: Link) -> tuple[str, bytes]:
+        """Open a link, or join it; return the path of ssh's control socket, and what ssh said if this opened it.
 
         Raises:
             Unreachable: with ssh's own words.
@@ -168,8 +172,8 @@ class Client:
         spec = asdict(link)
         for name in ("secret", "identity_env"):
             del spec[name]
-        reply, _ = self.ask("link", link.secret, key=self.link_key(link), **spec)
-        return str(reply["control_path"])
+        reply, said = self.ask("link", link.secret, key=self.link_key(link), **spec)
+        return str(reply["control_path"]), said
 
     def link_key(self, link: Link) -> str:
         """Return the link's identity: two links that differ in anything that matters differ here."""
@@ -232,17 +236,18 @@ class Client:
             "private": request.private,
             "evict": request.evict,
         }
+        said = b""
         while True:
             self._send("run", request.params, None, **fields)
             reply, body, output = self._follow(overseer)
             if reply["op"] == "need_link":
-                self.open_link(request.link)
+                said += self.open_link(request.link)[1]
             elif reply["op"] == "need_closure":
                 restore()
             else:
                 break
         rest = _split(body, reply["out"])
-        return Result(reply["rc"], bytes(output[0]) + rest[0], bytes(output[1]) + rest[1])
+        return Result(reply["rc"], bytes(output[0]) + rest[0], said + bytes(output[1]) + rest[1])
 
     def discover(self, link: Link, agent: AgentStart) -> Result | None:
         """Run interpreter discovery, whose line ends as an agent, and return what it printed.
@@ -253,18 +258,20 @@ class Client:
             Unreachable: no link; nothing ran.
         """
         fields: Json = {"link": self.link_key(link), "agent": asdict(agent)}
+        said = b""
         try:
             reply, body = self.ask("discover", **fields)
             if reply["op"] == "need_link":
-                self.open_link(link)
+                said = self.open_link(link)[1]
                 reply, body = self.ask("discover", **fields)
         except NoAgent:
             return None
         except AgentRefused as refused:
-            return Result(refused.rc, refused.stdout, refused.stderr)
+            return Result(refused.rc, refused.stdout, said + refused.stderr)
         if reply["op"] != "exit":
             return None
-        return Result(reply["rc"], *_split(body, reply["out"]))
+        stdout, stderr = _split(body, reply["out"])
+        return Result(reply["rc"], stdout, said + stderr)
 
     def _follow(self, overseer: Overseer) -> tuple[Json, bytes, tuple[bytearray, bytearray]]:
         """Collect output and answer prompts until the run's reply."""
@@ -291,7 +298,11 @@ class Client:
         except BaseException:
             self._abort()
             raise
-        self._send("answer", secret, None, action=action)
+        if action == "proceed":
+            before = overseer.noise
+            self._send("answer", b"".join(before), None, action=action, out=len(before[0]))
+        else:
+            self._send("answer", secret, None, action=action)
 
     def _abort(self) -> None:
         self._send("answer", b"", None, action="abort")

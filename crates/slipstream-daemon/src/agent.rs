@@ -10,7 +10,7 @@ use std::{
     collections::{HashMap, HashSet},
     io,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -116,9 +116,18 @@ struct OpenStream {
     sent: Arc<AtomicBool>,
 }
 
+/// What a start line printed beside the agent: login shells and wrappers say it before every command.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Noise {
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: Vec<u8>,
+}
+
 /// A running agent.
 pub(crate) struct Agent {
     pub(crate) hello: AgentHello,
+    /// Set before the first job.
+    pub(crate) noise: OnceLock<Noise>,
     pub(crate) become_started: bool,
     /// What it holds. Whoever sends a closure keeps the lock until it is in the outbox.
     pub(crate) held: tokio::sync::Mutex<Held>,
@@ -149,6 +158,7 @@ impl Agent {
         let (outbox, frames) = mpsc::channel(OUTBOX);
         let agent = Arc::new(Self {
             hello,
+            noise: OnceLock::new(),
             become_started,
             held: tokio::sync::Mutex::new(held),
             outbox,

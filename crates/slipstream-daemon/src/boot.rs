@@ -2,7 +2,7 @@
 //! its greeting.
 
 use crate::{
-    agent::{Agent, Refusal},
+    agent::{Agent, Noise, Refusal},
     connection::Client,
     copies::Copy,
     error::Error,
@@ -19,6 +19,7 @@ use std::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     process::{Child, ChildStderr, ChildStdin, ChildStdout},
+    time::timeout,
 };
 use tracing::{debug, info, warn};
 
@@ -33,8 +34,8 @@ const MORE: &[u8] = b"\0SLIPSTREAM-MORE\n";
 
 /// How a start ended.
 pub(crate) enum Booted {
-    /// With what the start line printed before the greeting: standard output, then standard error.
-    Running(Arc<Agent>, Vec<u8>, Vec<u8>),
+    /// With what the start line printed before the greeting.
+    Running(Arc<Agent>, Noise),
     /// The start line ended by itself, without a greeting.
     Refused(Refusal),
     /// ssh could not reach the target.
@@ -51,6 +52,10 @@ struct Start {
     stderr: ChildStderr,
     out: Vec<u8>,
     err: Vec<u8>,
+    /// What the client has seen of both.
+    shown: (usize, usize),
+    /// What of that has nothing to do with the escalation.
+    noise: Noise,
     /// What it is to begin with.
     copy: Option<Copy>,
 }
@@ -101,13 +106,12 @@ async fn exchange(
         Ok(start) => start,
         Err(e) => return Ok(Booted::Refused(Refusal::saying(e.to_string()))),
     };
-    let mut shown = (0, 0);
     let mut proceeding = !spec.become_started;
     if proceeding {
         start.send_agent(link).await;
     } else {
         // Without a word from us the client can't know that its time for prompts is running.
-        start.consult(client, &mut shown).await?;
+        start.consult(client).await?;
     }
     loop {
         match start.step(client).await? {
@@ -119,7 +123,7 @@ async fn exchange(
                 start.send_agent(link).await;
             }
             Step::Output if proceeding => {}
-            Step::Output => match start.consult(client, &mut shown).await? {
+            Step::Output => match start.consult(client).await? {
                 AnswerAction::Wait => {}
                 AnswerAction::Abort => return Ok(Booted::Aborted),
                 AnswerAction::Send => {}
@@ -141,7 +145,8 @@ impl Start {
         let stdin = child.stdin.take().ok_or_else(missing)?;
         let stdout = child.stdout.take().ok_or_else(missing)?;
         let stderr = child.stderr.take().ok_or_else(missing)?;
-        Ok(Self { child, stdin, stdout, stderr, out: Vec::new(), err: Vec::new(), copy })
+        let (out, err, noise) = (Vec::new(), Vec::new(), Noise::default());
+        Ok(Self { child, stdin, stdout, stderr, out, err, shown: (0, 0), noise, copy })
     }
 
     /// Waits for output, its end, or the client's word.
@@ -160,7 +165,7 @@ impl Start {
                 Ok(if read.is_err() { Step::End } else { self.look(out_before) })
             }
             message = client.receive() => match message?.0.parse() {
-                Ok(Request::Answer { action: AnswerAction::Abort }) => Ok(Step::Abort),
+                Ok(Request::Answer { action: AnswerAction::Abort, .. }) => Ok(Step::Abort),
                 _ => Err(Error::Protocol("an answer that was not asked for".into())),
             },
         }
@@ -189,24 +194,24 @@ impl Start {
     }
 
     /// Shows the client what is new and does as it says.
-    async fn consult(
-        &mut self,
-        client: &mut Client,
-        shown: &mut (usize, usize),
-    ) -> Result<AnswerAction, Error> {
-        let mut body = self.out[shown.0..].to_vec();
+    async fn consult(&mut self, client: &mut Client) -> Result<AnswerAction, Error> {
+        let mut body = self.out[self.shown.0..].to_vec();
         let out = body.len() as u64;
-        body.extend_from_slice(&self.err[shown.1..]);
-        *shown = (self.out.len(), self.err.len());
+        body.extend_from_slice(&self.err[self.shown.1..]);
+        self.shown = (self.out.len(), self.err.len());
         client.reply(&Reply::Prompt { out }, body).await?;
         let (frame, _) = client.receive().await?;
-        let Request::Answer { action } = frame.parse()? else {
+        let Request::Answer { action, out } = frame.parse()? else {
             return Err(Error::Protocol("not an answer".into()));
         };
+        let mut body = zeroize::Zeroizing::new(frame.body);
         if action == AnswerAction::Send {
-            let secret = zeroize::Zeroizing::new(frame.body);
-            let _ = self.stdin.write_all(&secret).await;
+            let _ = self.stdin.write_all(&body).await;
             let _ = self.stdin.flush().await;
+        } else if action == AnswerAction::Proceed {
+            let out = usize::try_from(out).unwrap_or(usize::MAX).min(body.len());
+            let stderr = body.split_off(out);
+            self.noise = Noise { stdout: std::mem::take(&mut *body), stderr };
         }
         Ok(action)
     }
@@ -225,6 +230,12 @@ impl Start {
     async fn greeted(mut self, link: &Arc<Link>, spec: &AgentSpec, at: usize) -> Booted {
         let frames = self.out.split_off(at);
         self.out.truncate(at - GREETING.len());
+        // What a wrapper wrote before it started the agent is in the pipe by now.
+        while matches!(timeout(Duration::ZERO, self.stderr.read_buf(&mut self.err)).await, Ok(Ok(n)) if n > 0)
+        {
+        }
+        self.noise.stdout.extend_from_slice(self.out.get(self.shown.0..).unwrap_or_default());
+        self.noise.stderr.extend_from_slice(&self.err[self.shown.1..]);
         let mut stdout = Cursor::new(frames).chain(self.stdout);
         let hello = match crate::agent::read_frame(&mut stdout).await {
             Ok(Some(frame)) => frame.parse::<FromAgent>().ok(),
@@ -243,7 +254,7 @@ impl Start {
         }
         let held = self.copy.map(|copy| copy.taken(hello.copied)).unwrap_or_default();
         let agent = Agent::adopt(link, spec.become_started, hello, held, self.child, self.stdin, stdout);
-        Booted::Running(agent, self.out, self.err)
+        Booted::Running(agent, self.noise)
     }
 
     async fn ended(mut self, link: &Link) -> Booted {

@@ -113,7 +113,7 @@ async fn link(
     let (reply, body) = match shared.open_link(spec, secret).await {
         Ok(link) => {
             client.hold(link.enter());
-            (Reply::Linked { control_path: link.control_path.display().to_string() }, vec![])
+            (Reply::Linked { control_path: link.control_path.display().to_string() }, link.take_said())
         }
         Err(error) => run::unreachable(error),
     };

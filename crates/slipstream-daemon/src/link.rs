@@ -69,6 +69,8 @@ pub(crate) struct Link {
     pub(crate) no_copies: AtomicBool,
     /// Lets a session that ssh opens beside the master (`MaxSessions`) log in too.
     offer: Option<Offer>,
+    /// What ssh said while it logged in, until somebody has been told.
+    said: Mutex<Vec<u8>>,
 }
 
 /// Keeps a link from lingering out while a request uses it.
@@ -97,6 +99,8 @@ impl Link {
             Transport::Local => None,
             Transport::Ssh => Some(start_master(shared, &spec, &control_path, offer.as_ref()).await?),
         };
+        let (master, said) =
+            master.map_or((None, vec![]), |(child, stderr, said)| (Some((child, stderr)), said));
         let pid = master.as_ref().and_then(|(child, _)| child.id()).unwrap_or_else(std::process::id);
         if let Some(offer) = &offer {
             offer.proved_right();
@@ -118,6 +122,7 @@ impl Link {
             closed: CancellationToken::new(),
             no_copies: AtomicBool::new(spec_is_local),
             offer,
+            said: Mutex::new(said),
         });
         tokio::spawn(watch_over(Arc::clone(&link), Arc::clone(shared), master));
         Ok(link)
@@ -148,6 +153,11 @@ impl Link {
     /// Ends the link and its agents.
     pub(crate) fn close(&self) {
         self.closed.cancel();
+    }
+
+    /// What ssh said while it logged in (a banner, a warning): for the first who asks, as ssh itself would.
+    pub(crate) fn take_said(&self) -> Vec<u8> {
+        std::mem::take(&mut *self.said.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -297,13 +307,13 @@ fn environment(shared: &Shared, spec: &LinkSpec, offer: Option<&Offer>) -> BTree
     env
 }
 
-/// Starts ssh and waits until its control socket is there.
+/// Starts ssh and waits until its control socket is there; returns what it has said by then, too.
 async fn start_master(
     shared: &Shared,
     spec: &LinkSpec,
     control_path: &Path,
     offer: Option<&Offer>,
-) -> Result<(Child, ChildStderr), LinkError> {
+) -> Result<(Child, ChildStderr, Vec<u8>), LinkError> {
     let plain = |text: String| LinkError { rc: 255, stderr: text.into_bytes(), denied: false };
     let mut own: Vec<String> =
         ["-N", "-T", "-o", "ControlMaster=yes", "-o", "ControlPersist=no", "-o"].map(String::from).to_vec();
@@ -347,7 +357,12 @@ async fn start_master(
             return Err(plain(format!("ssh to {} was not ready after {limit} s", spec.host)));
         }
     }
-    Ok((child, stderr))
+    // What was said before the socket appeared is in the pipe by now.
+    while tokio::time::timeout(Duration::ZERO, limited.read_buf(&mut words))
+        .await
+        .is_ok_and(|n| n.is_ok_and(|n| n > 0))
+    {}
+    Ok((child, stderr, words))
 }
 
 /// What a process says on standard error; of more than is kept, the last, which say why it ended.

@@ -1,7 +1,7 @@
 //! Runs one module from its ticket.
 
 use crate::{
-    agent::{Agent, Refusal, Stream},
+    agent::{Agent, Noise, Refusal, Stream},
     boot::{Booted, boot},
     connection::Client,
     error::Error,
@@ -84,7 +84,8 @@ async fn agent_for(
         return Ok(Err(Stop::Say(reply, body)));
     }
     Ok(match boot(shared, link, &request.agent, client).await? {
-        Booted::Running(agent, ..) => {
+        Booted::Running(agent, noise) => {
+            let _ = agent.noise.set(noise);
             slot.fill(Arc::clone(&agent));
             Ok(agent)
         }
@@ -144,11 +145,15 @@ async fn run_on(
     if !sent {
         return Ok(Some(Stop::Again));
     }
+    let mut noise = agent.noise.get().filter(|noise| **noise != Noise::default());
     loop {
         let event = tokio::select! {
             event = stream.next() => event,
             () = &mut gone => return Err(Error::ClientGone),
         };
+        if let Some(noise) = noise.take_if(|_| event.as_ref().is_some_and(|frame| !is_stale(frame))) {
+            pass_on(noise, client).await?;
+        }
         match event {
             Some(frame) if frame.data => client.send(&Frame { stream: 0, ..frame }).await?,
             Some(frame) => return answer(shared, &mut stream, client, frame).await,
@@ -160,6 +165,20 @@ async fn run_on(
             }
         }
     }
+}
+
+fn is_stale(frame: &Frame) -> bool {
+    !frame.data && matches!(frame.parse(), Ok(FromAgent::Stale { .. }))
+}
+
+/// Lets a module's output begin as every command's here does.
+async fn pass_on(noise: &Noise, client: &Client) -> Result<(), Error> {
+    for (flags, body) in [(0, &noise.stdout), (Frame::STDERR, &noise.stderr)] {
+        if !body.is_empty() {
+            client.send(&Frame { data: true, flags, body: body.clone(), ..Frame::default() }).await?;
+        }
+    }
+    Ok(())
 }
 
 async fn answer(
@@ -217,7 +236,9 @@ pub(crate) async fn discover(
     }
     let used = link.enter();
     let (reply, body) = match boot(shared, &used.0, &spec, client).await? {
-        Booted::Running(agent, stdout, stderr) => {
+        Booted::Running(agent, Noise { stdout, stderr }) => {
+            // What is on standard output is the answer, for this once.
+            let _ = agent.noise.set(Noise { stdout: vec![], stderr: stderr.clone() });
             link.slot(&spec.key).fill(agent);
             (Reply::Exit { rc: 0, out: stdout.len() as u64 }, [stdout, stderr].concat())
         }

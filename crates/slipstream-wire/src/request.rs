@@ -118,10 +118,14 @@ pub enum Request {
         /// The agent, under a key of its own.
         agent: AgentSpec,
     },
-    /// Answers [`Reply::Prompt`]. The body holds the secret for [`AnswerAction::Send`].
+    /// Answers [`Reply::Prompt`]. The body holds the secret for [`AnswerAction::Send`]; for
+    /// [`AnswerAction::Proceed`] what was printed that has nothing to do with the escalation.
     Answer {
         /// What to do.
         action: AnswerAction,
+        /// Bytes of the body that were on standard output.
+        #[serde(default)]
+        out: u64,
     },
     /// Asks for a cached closure.
     ClosureFind {
@@ -271,7 +275,7 @@ pub enum Reply {
     },
     /// Done, nothing to say.
     Done,
-    /// The link is open.
+    /// The link is open. The body is what ssh said on its way, for the first who asks.
     Linked {
         /// ssh's control socket; empty for local links.
         control_path: String,

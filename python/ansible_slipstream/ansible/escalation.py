@@ -28,7 +28,7 @@ class Escalation:
         self._timeout_s = timeout_s
         self._show = show
         self._lines = {"stdout": b"", "stderr": b""}
-        self._seen = b""
+        self._noise = {"stdout": b"", "stderr": b""}
         self._asked_for_secret = not getattr(become, "prompt", None)
         # Whether the start line has said anything: an agent that runs already has no more to say.
         self.begun = self._over = False
@@ -52,9 +52,14 @@ class Escalation:
                 return "wait", b""
         return self._judge(flags)
 
+    @property
+    def noise(self) -> tuple[bytes, bytes]:
+        """What a login shell or sudo printed, which stock leaves in a command's output."""
+        return self._noise["stdout"] + self._lines["stdout"], self._noise["stderr"] + self._lines["stderr"]
+
     def timed_out(self) -> Exception:
         """Return stock's error for a prompt that did not come."""
-        words = to_native(self._seen)
+        words = to_native(self._noise["stdout"])
         message = f"Timeout ({int(self._timeout_s)}s) waiting for privilege escalation prompt: {words}"
         failure: Exception = AnsibleConnectionFailure(message)
         return failure
@@ -97,7 +102,7 @@ class Escalation:
             elif become.check_missing_password(line):
                 flags.add("missing")
             if finished:
-                self._seen += line if source == "stdout" else b""
+                self._noise[source] += line
             else:
                 remainder = line
         self._lines[source] = remainder

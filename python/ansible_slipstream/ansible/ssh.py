@@ -73,7 +73,7 @@ class SshConnection(Accelerated):
                 self._close_sshpass_pipe()
                 shown.command(self.host, cmd)
                 return discovered.rc, discovered.stdout, discovered.stderr
-            control_path = runtime.client().open_link(link)
+            control_path, said = runtime.client().open_link(link)
         except Unreachable as error:
             if error.rc == NOT_EXECUTED and isinstance(in_data, Ticket):
                 raise NotStarted("ssh can't be executed") from error
@@ -93,7 +93,9 @@ class SshConnection(Accelerated):
             return self._no_link(helper, in_data, checkrc, unreachable)
         over_link = [b"-o", b"ControlMaster=no", b"-o", b'ControlPath="%s"' % control_path.encode()]
         with shown.without(over_link):
-            return self._stock_bare_run([*helper, ssh[0], *over_link, *ssh[1:]], in_data, sudoable, checkrc)
+            literal = [*helper, ssh[0], *over_link, *ssh[1:]]
+            rc, stdout, stderr = self._stock_bare_run(literal, in_data, sudoable, checkrc)
+        return rc, stdout, said + stderr
 
     def slipstream_show_escalation(self, words: str) -> None:
         shown.escalation(self.host, words)
