@@ -27,11 +27,12 @@ class Account:
     name: str
     password: str
     sudo: str = ""
+    shell: str = "/bin/bash"
 
     def create(self) -> None:
         """Make the account and its sudoers file; what is there already stays."""
         if not self.exists():
-            _run("useradd", "--create-home", "--shell", "/bin/bash", self.name)
+            _run("useradd", "--create-home", "--shell", self.shell, self.name)
         subprocess.run(["chpasswd"], input=f"{self.name}:{self.password}\n", text=True, check=True)
         if self.sudo:
             rule = _SUDOERS / self.name
@@ -59,7 +60,10 @@ class Account:
 ALICE = Account("slip-alice", "alice-Quay7.lantern", "ALL=(ALL) NOPASSWD: ALL")
 BOB = Account("slip-bob", "bob-Drift4.harbour", "ALL=(ALL) ALL")
 CAROL = Account("slip-carol", "carol-Moss9.anchor")
-EVERYONE = (ALICE, BOB, CAROL)
+TESS = Account("slip-tess", "tess-Fern2.kettle", "ALL=(ALL) NOPASSWD: ALL", "/bin/tcsh")
+FINN = Account("slip-finn", "finn-Plum8.rudder", "ALL=(ALL) NOPASSWD: ALL", "/usr/bin/fish")
+NORA = Account("slip-nora", "nora-Rook5.pebble", shell="/usr/sbin/nologin")
+EVERYONE = (ALICE, BOB, CAROL, TESS, FINN, NORA)
 
 
 def forget_ansible() -> None:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from .accounts import ALICE, BOB, CAROL
+from .accounts import ALICE, BOB, CAROL, FINN, NORA, TESS
 from .sshd import Sshd
 
 # Nothing listens on port 1 (tcpmux) of a machine of this century.
@@ -43,6 +43,9 @@ _HOSTS: dict[str, dict[str, Any]] = {
     "lane3": {"ansible_connection": "{{ 'ssh' }}"},
     "lane4": {"ansible_become": True},
     "python_args": {"ansible_python_interpreter": "/usr/bin/env python3 -s"},
+    "csh": {"ansible_user": TESS.name},
+    "fish": {"ansible_user": FINN.name},
+    "nologin": {"ansible_user": NORA.name},
 }
 _GROUPS = {
     "each": ["plain", "root", "sudo"],
@@ -77,7 +80,14 @@ def write(sshd: Sshd, folder: Path, work: Path) -> Path:
     groups = {name: {"hosts": dict.fromkeys(hosts)} for name, hosts in _GROUPS.items()}
     everything = {
         "children": {"remote": remote, **groups},
-        "vars": {"work": str(work), "carol_password": CAROL.password},
+        "vars": {
+            "work": str(work),
+            "carol_password": CAROL.password,
+            # For hosts that playbooks make up.
+            "kit_port": sshd.port,
+            "kit_key": str(sshd.user_key),
+            "kit_known_hosts": str(known_hosts),
+        },
     }
     inventory = folder / "inventory.json"
     inventory.write_text(json.dumps({"all": everything}, indent=1))

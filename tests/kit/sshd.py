@@ -17,6 +17,7 @@ _START_SECONDS = 10.0
 _CONFIG = """\
 Port {port}
 ListenAddress 0.0.0.0
+ListenAddress ::1
 HostKey {folder}/host_key
 AuthorizedKeysFile {folder}/authorized/%u
 PidFile none
@@ -36,19 +37,18 @@ Subsystem sftp internal-sftp
 
 
 class Sshd:
-    """A running sshd on all of 127.0.0.0/8, so that each 127.0.0.N is a host of its own.
+    """A running sshd on ::1 and all of 127.0.0.0/8, so that each 127.0.0.N is a host of its own.
 
     Every test account and root may log in with `user_key`; passwords work for the accounts.
     Leaving the block ends the server and every session it holds.
     """
 
-    def __init__(self, max_sessions: int = 10, settings: str = "") -> None:
+    def __init__(self, max_sessions: int = 10, settings: str = "", read_only: tuple[str, ...] = ()) -> None:
         self._max_sessions = max_sessions
         # More lines of sshd_config(5).
         self._settings = settings
+        self._read_only = read_only
         self._lines: list[str] = []
-        self._started = threading.Event()
-        self._listening = False
 
     def __enter__(self) -> Sshd:
         self.folder = Path(tempfile.mkdtemp(prefix="slip-sshd-"))
@@ -60,17 +60,7 @@ class Sshd:
         values = {"port": self.port, "folder": self.folder, "max_sessions": self._max_sessions}
         config.write_text(_CONFIG.format(**values, settings=self._settings))
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
-        program = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/usr/bin")
-        assert program, "sshd is not installed"
-        self._process = subprocess.Popen(
-            [program, "-D", "-e", "-f", str(config)], stderr=subprocess.PIPE, text=True, errors="replace"
-        )
-        self.pid = self._process.pid
-        threading.Thread(target=self._read_log, name="sshd-log", daemon=True).start()
-        self._started.wait(_START_SECONDS)
-        if not self._listening:
-            self._stop()
-            raise RuntimeError(f"sshd did not start: {self.log_text()}")
+        self._start()
         return self
 
     def __exit__(
@@ -95,14 +85,42 @@ class Sshd:
         return sum("Starting session: command" in line for line in list(self._lines))
 
     def known_hosts(self) -> str:
-        """Return the known_hosts line that trusts this server under each 127.0.0.N."""
+        """Return the known_hosts line that trusts this server under each of its addresses."""
         kind, key = (self.folder / "host_key.pub").read_text().split()[:2]
-        return f"[127.0.0.*]:{self.port} {kind} {key}\n"
+        return f"[127.0.0.*]:{self.port},[::1]:{self.port} {kind} {key}\n"
 
     def cut_sessions(self) -> None:
         """End every connection at once, as a lost link does; the server goes on."""
         for child in processes.children(self.pid):
             processes.end(child)
+
+    def restart(self) -> None:
+        """Be as after a reboot: another server on the same port, then the end of every session."""
+        sessions = processes.children(self.pid)
+        self._process.terminate()
+        self._process.wait(_START_SECONDS)
+        self._start()
+        for session in sessions:
+            processes.end(session)
+
+    def _start(self) -> None:
+        program = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/usr/bin")
+        assert program, "sshd is not installed"
+        command = [program, "-D", "-e", "-f", str(self.folder / "sshd_config")]
+        if self._read_only:
+            mounts = "; ".join(
+                f"mount --bind {path} {path}; mount -o remount,bind,ro {path}" for path in self._read_only
+            )
+            command = ["unshare", "--mount", "sh", "-ec", f'{mounts}; exec "$@"', "sh", *command]
+        self._listening = False
+        self._started = threading.Event()
+        self._process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, errors="replace")
+        self.pid = self._process.pid
+        threading.Thread(target=self._read_log, args=(self._process,), name="sshd-log", daemon=True).start()
+        self._started.wait(_START_SECONDS)
+        if not self._listening:
+            self._stop()
+            raise RuntimeError(f"sshd did not start: {self.log_text()}")
 
     def _make_keys(self) -> None:
         for name in ("host_key", "user_key"):
@@ -114,15 +132,16 @@ class Sshd:
         for name in ["root", *(account.name for account in EVERYONE)]:
             (authorized / name).write_text(public)
 
-    def _read_log(self) -> None:
+    def _read_log(self, process: subprocess.Popen[str]) -> None:
         """Collect the log until the last session has closed its end; wakes the starter either way."""
-        assert self._process.stderr
-        for line in self._process.stderr:
+        started = self._started
+        assert process.stderr
+        for line in process.stderr:
             self._lines.append(line.rstrip("\r\n"))
             if "Server listening on" in line:
                 self._listening = True
-                self._started.set()
-        self._started.set()
+                started.set()
+        started.set()
 
     def _stop(self) -> None:
         sessions = processes.children(self.pid)
