@@ -174,3 +174,31 @@ def test_python_that_raw_installs_is_used_at_once(venv: Path, sshd: Sshd, open_f
     assert outcomes(run)["missing"] == "failed, ignored"
     # ping, and stat and copy.
     assert status["tickets"] == 2 * 3 and status["stock"] == {"the agent was refused": 2}
+
+
+def test_callbacks_of_third_parties(venv: Path, sshd: Sshd, open_folder: Path) -> None:
+    """One that prints, one that keeps count: both see what they see under stock."""
+    tasks = """
+    - {name: works, command: echo one}
+    - {name: fails, command: "false"}
+    - {name: loops, debug: {msg: "{{ item }}"}, loop: [1, 2]}
+    - {name: by another connection, command: echo two, connection: test.words.own}
+    - {name: unreachable, command: echo never, vars: {ansible_port: 1}}
+    """
+    said = []
+    for mode in MODES:
+        with Controller(venv, mode, sshd, open_folder / "run") as controller:
+            config = open_folder / "run" / "ansible.cfg"
+            text = config.read_text().replace("core.accelerate", "core.accelerate, test.words.counts")
+            if mode == "stock":
+                text = text.replace("[ssh_connection]", "callbacks_enabled = test.words.counts\n[ssh_connection]")
+            collections = Path(__file__).parent / "playbooks" / "collections"
+            text = text.replace(
+                "[defaults]",
+                f"[defaults]\nstdout_callback = test.words.prints\ncollections_path = {collections}",
+            )
+            config.write_text(text)
+            run = controller.run(write(open_folder, "plain", tasks), deadline_seconds=60)
+            said.append(run.stdout)
+    assert "counted: 5 tasks, 7 results" in said[0]
+    assert said[0] == said[1]

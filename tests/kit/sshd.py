@@ -85,9 +85,9 @@ class Sshd:
         return sum("Starting session: command" in line for line in list(self._lines))
 
     def known_hosts(self) -> str:
-        """Return the known_hosts line that trusts this server under each of its addresses."""
+        """Return the known_hosts lines that trust this server under each of its addresses."""
         kind, key = (self.folder / "host_key.pub").read_text().split()[:2]
-        return f"[127.0.0.*]:{self.port},[::1]:{self.port} {kind} {key}\n"
+        return "".join(f"[{address}]:{self.port} {kind} {key}\n" for address in ("127.0.0.*", "::1"))
 
     def cut_sessions(self) -> None:
         """End every connection at once, as a lost link does; the server goes on."""
