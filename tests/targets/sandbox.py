@@ -48,6 +48,9 @@ def new_root(top: Path, image: Path, shared: Path) -> None:
     run("mount", "--bind", str(shared), str(inside))
     os.chroot(root)
     os.chdir("/")
+    # Who holds them does not live here.
+    for lock in Path("/etc").glob("*.lock"):
+        lock.unlink()
     _plain_root_account()
 
 
