@@ -35,6 +35,7 @@ _TEXTS = [
         (r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?( ?[+-]\d{4}|Z)?", "TIME"),
         (r"\b(Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT", "TIME"),
         (r"\b\d+:\d\d:\d\d\.\d{6}\b", "DURATION"),
+        (r"(?<=Paused for )\d+\.\d+(?= seconds)", "DURATION"),
         (r"\b0x[0-9a-f]{8,16}\b", "ADDRESS"),
         (r"ansible-(tmp|moduletmp|local)-[\w.\-]+", "TMP"),
         (r"ansible_[\w.]+_payload_\w+/ansible_[\w.]+_payload\.zip", "PAYLOAD"),
