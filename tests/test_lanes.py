@@ -77,7 +77,7 @@ def test_hosts_that_wait_for_a_fork_get_it(venv: Path, sshd: Sshd, open_folder: 
     os.mkfifo(fifo)
     fifo.chmod(0o666)
     commands = ["true", f"cat {fifo}", "true", f"echo x > {fifo}"]
-    tasks = f"- shell: timeout 30 sh -c '{{{{ commands[ansible_play_hosts.index(inventory_hostname)] }}}}'\n"
+    tasks = "- shell: timeout 30 sh -c '{{ commands[ansible_play_hosts.index(inventory_hostname)] }}'\n"
     tasks += f"  vars: {{commands: {json.dumps(commands)}}}"
     with Controller(venv, "slipstream", sshd, open_folder / "run") as controller:
         playbook = write(open_folder, "lane1,lane2,plain,plain2", tasks)
