@@ -90,7 +90,7 @@ async fn dispatch(
             None => client.reply(&Reply::Failed { message: "no secret for that".into() }, vec![]).await,
         },
         // It gave up what had just ended.
-        Request::Answer { action: AnswerAction::Abort } => Ok(()),
+        Request::Answer { action: AnswerAction::Abort, .. } => Ok(()),
         Request::Hello { .. } | Request::Answer { .. } => Err(Error::Protocol("not now".into())),
         _ => Err(Error::Protocol("not known to this daemon".into())),
     }

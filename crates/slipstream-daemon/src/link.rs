@@ -358,11 +358,8 @@ async fn start_master(
         }
     }
     // What was said before the socket appeared is in the pipe by now.
-    while tokio::time::timeout(Duration::ZERO, limited.read_buf(&mut words))
-        .await
-        .is_ok_and(|n| n.is_ok_and(|n| n > 0))
-    {}
-    Ok((child, stderr, words))
+    let _ = tokio::time::timeout(Duration::ZERO, words.hear(&mut stderr)).await;
+    Ok((child, stderr, words.last()))
 }
 
 /// What a process says on standard error; of more than is kept, the last, which say why it ended.
