@@ -92,6 +92,15 @@ class Children(object):
             self._dismiss(self._ready)
             self._ready = None
 
+    def end(self):
+        """Let the child that is ready end, and wait for it: not every machine has an init that would."""
+        self.close()
+        for pid in self._dismissed:
+            try:
+                os.waitpid(pid, 0)
+            except OSError:
+                pass
+
     def _dismiss(self, child):
         child.forget()
         self._dismissed.add(child.pid)

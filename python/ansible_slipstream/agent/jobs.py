@@ -153,7 +153,7 @@ class Jobs(object):
 
     def close(self):
         """Say that no more modules will be started."""
-        self._children.close()
+        self._children.end()
         self._guardian.dismiss()
 
     def _read(self, job, fd):

@@ -26,8 +26,10 @@ class Agent(object):
         self._closures = importer.Closures()
         self._finder = importer.Finder(self._closures)
         self._preloaded = importer.Preloaded(self._finder)
-        cwd = _working_directory()
-        self._jobs = jobs.Jobs(self._writer, children.Children(self._closures, self._finder, self._preloaded, cwd))
+        cwd, self._leaves = _working_directory()
+        modules_cwd = cwd if self._leaves else None
+        ready_children = children.Children(self._closures, self._finder, self._preloaded, modules_cwd)
+        self._jobs = jobs.Jobs(self._writer, ready_children)
         self._files = files.Files(self._writer, cwd)
         self._copies = copies.Copies(program)
         self._fingerprint = fingerprint.Fingerprint()
@@ -58,8 +60,9 @@ class Agent(object):
         hello = {"copied": self._begin_with(history, expected)}
         hello.update(self._open_cache(folder) if folder else {})
         self._greet(hello)
-        # Nobody can unmount or remove a folder that a process stands in.
-        os.chdir("/")
+        if self._leaves:
+            # Nobody can unmount or remove a folder that a process stands in.
+            os.chdir("/")
         while not self._ending or self._jobs.any():
             watched = self._jobs.descriptors() + [wakeup] + ([] if self._ending else [STDIN])
             ready = _wait(watched, self._jobs.timeout())
@@ -172,10 +175,19 @@ class Agent(object):
 
 
 def _working_directory():
+    """Return the login's folder, and whether it can be left and entered again.
+
+    A become plugin may start an agent where its account has no right to go: modules must find themselves there.
+    """
     try:
-        return os.getcwd()
+        cwd = os.getcwd()
     except OSError:
-        return os.path.expanduser("~")
+        return os.path.expanduser("~"), True
+    try:
+        os.chdir(cwd)
+    except OSError:
+        return cwd, False
+    return cwd, True
 
 
 def _wake_on_child_end():

@@ -47,6 +47,17 @@ def _become_jobs(job, cwd):
     _add_environment(job["env"])
     time.tzset()
     random.seed()
+    if cwd is not None:
+        _enter(cwd)
+    if job.get("rlimit_nofile"):
+        _limit_files(job["rlimit_nofile"])
+    if importer.PY3:
+        import importlib
+
+        importlib.invalidate_caches()
+
+
+def _enter(cwd):
     try:
         os.chdir(cwd)
         os.getcwd()
@@ -55,12 +66,6 @@ def _become_jobs(job, cwd):
             os.chdir(os.path.expanduser("~"))
         except OSError:
             os.chdir("/")
-    if job.get("rlimit_nofile"):
-        _limit_files(job["rlimit_nofile"])
-    if importer.PY3:
-        import importlib
-
-        importlib.invalidate_caches()
 
 
 def _add_environment(environment):
