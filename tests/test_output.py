@@ -85,7 +85,6 @@ def assert_equal(stock: list[str], ours: list[str]) -> None:
     [
         ("default", ["-v"]),
         ("default", ["--tags", "few"]),
-        ("default", ["--tags", "few", "-vv"]),
         ("minimal", ["--tags", "few"]),
         ("oneline", ["--tags", "few", "-v"]),
         ("json_like", ["--tags", "few", "-vv"]),

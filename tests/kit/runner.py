@@ -37,8 +37,8 @@ _MODE_LINES: dict[Mode, str] = {
     "stock": "",
     "slipstream": "callbacks_enabled = slipstream.core.accelerate",
 }
-# What a developer may set to look inside; nothing else of the caller's environment reaches a run.
-_PASSED_ON = ("SLIPSTREAM_", "RUST_")
+# What a developer may set to look inside, and what tests set; nothing else of the caller's environment reaches a run.
+_PASSED_ON = ("SLIPSTREAM_", "RUST_", "_ANSIBLE_COVERAGE_")
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,9 @@ from .runner import Controller
 
 _DEADLINE_SECONDS = 90.0
 _WIDTH = "160"
+# Ends a question whose program throws away what was typed before it listens: nothing tells when it does.
+LATE = "\f"
+_LATE_SECONDS = 0.5
 
 
 class Silence(Exception):
@@ -53,12 +56,15 @@ def converse(
 
 def _answer(terminal: int, answers: Sequence[tuple[str, str]]) -> str:
     shown, seen = "", 0
-    for question, answer in answers:
+    for marked, answer in answers:
+        question = marked.removesuffix(LATE).replace("\n", "\r\n")
         while (at := shown.find(question, seen)) < 0:
             more = _read(terminal, shown)
             if not more:
                 raise Silence(f"{question!r} was not asked: {shown}")
             shown += more
+        while marked.endswith(LATE) and select.select([terminal], [], [], _LATE_SECONDS)[0]:
+            shown += _read(terminal, shown)
         seen = at + len(question)
         os.write(terminal, answer.encode())
     while more := _read(terminal, shown):

@@ -7,6 +7,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -61,6 +62,74 @@ def abort(module):
 def exceed_memory(module):
     resource.setrlimit(resource.RLIMIT_AS, (1 << 29, 1 << 29))
     module.exit_json(text="x" * (1 << 30))
+
+
+def close_stdin(module):
+    os.close(0)
+    module.exit_json(ok=1, said=module.run_command(["cat"])[1])
+
+
+def close_all(module):
+    os.closerange(3, 256)
+    module.exit_json(ok=1)
+
+
+def become_daemon(module):
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork():
+            os._exit(0)
+        for descriptor in (0, 1, 2):
+            os.dup2(os.open(os.devnull, os.O_RDWR), descriptor)
+        os.execlp("sleep", "sleep", "2")
+    os.wait()
+    module.exit_json(ok=1)
+
+
+def run_in_thread(module):
+    thread = threading.Thread(target=lambda: print('{"from": "a thread"}'))
+    thread.start()
+    sys.exit(0)
+
+
+def segfault(module):
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def hang_up(module):
+    os.kill(os.getpid(), signal.SIGHUP)
+
+
+def broken_pipe(module):
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGPIPE)
+
+
+def print_megabytes(module):
+    sys.stderr.write("e" * (1 << 20))
+    module.exit_json(text="x" * (3 << 20))
+
+
+def print_junk(module):
+    print("junk {[ before")
+    print("[WARNING]: not ours")
+    atexit.register(print, "} junk after")
+    module.exit_json(ok=1)
+
+
+def print_not_utf8_junk(module):
+    os.write(1, b"caf\xe9\n")
+    os.write(2, b"caf\xe9\n")
+    module.exit_json(ok=1)
+
+
+def print_nothing(module):
+    sys.exit(0)
+
+
+def print_list(module):
+    print('[1, 2]')
+    sys.exit(0)
 
 
 def hard_exit(module):
