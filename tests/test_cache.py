@@ -82,10 +82,8 @@ def test_environments_of_two_versions_share_a_daemon(venv: Path, sshd: Sshd, ope
     other = next((folder for folder in folders if folder != venv), None)
     if other is None:
         pytest.skip("there is one environment only")
-    playbook = write(
-        open_folder / "play.yml",
-        "[{hosts: plain, gather_facts: false, tasks: [{setup: {gather_subset: min}}, {stat: {path: /}}, {command: id}]}]",
-    )
+    tasks = "[{setup: {gather_subset: min}}, {stat: {path: /}}, {command: id}]"
+    playbook = write(open_folder / "play.yml", f"[{{hosts: plain, gather_facts: false, tasks: {tasks}}}]")
     with (
         Controller(venv, "slipstream", sshd, open_folder / "one") as one,
         Controller(other, "slipstream", sshd, open_folder / "other") as two,

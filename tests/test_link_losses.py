@@ -39,9 +39,7 @@ def test_banner_changes_nothing(venv: Path, users: None, open_folder: Path, line
     assert seen[0] == seen[-1]
 
 
-def test_key_file_with_a_passphrase(
-    venv: Path, sshd: Sshd, open_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_key_file_with_a_passphrase(venv: Path, sshd: Sshd, open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stock hands the passphrase over as the password, to a question that the user names."""
     monkeypatch.setenv("SLIPSTREAM_LOG", "trace")
     key, passphrase = open_folder / "key", "a passphrase of this key alone"
@@ -122,7 +120,11 @@ def test_another_terminal_shares_the_link(venv: Path, sshd: Sshd, open_folder: P
     with Controller(venv, "slipstream", sshd, open_folder / "run") as controller:
         before = sshd.accepted_logins()
         for terminal in ("1", "2"):
-            there = {"SSH_TTY": f"/dev/pts/{terminal}", "SSH_CONNECTION": f"::1 {terminal} ::1 22", "TERM": f"t{terminal}"}
+            there = {
+                "SSH_TTY": f"/dev/pts/{terminal}",
+                "SSH_CONNECTION": f"::1 {terminal} ::1 22",
+                "TERM": f"t{terminal}",
+            }
             environment = {**controller.environment(), **there}
             controller.environment = lambda environment=environment: environment  # type: ignore[method-assign]
             assert controller.run(write(open_folder, PING), deadline_seconds=60).rc == 0

@@ -30,9 +30,7 @@ def wide(open_folder: Path) -> list[str]:
 
 
 @pytest.fixture
-def controller(
-    venv: Path, sshd: Sshd, open_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Controller]:
+def controller(venv: Path, sshd: Sshd, open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Controller]:
     monkeypatch.setenv("SLIPSTREAM_SHARDS", "2")
     with Controller(venv, "slipstream", sshd, open_folder / "run") as made:
         yield made

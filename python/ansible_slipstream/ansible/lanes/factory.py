@@ -14,8 +14,8 @@ from . import isolation
 from .baton import Baton
 from .choice import Choice, is_known_strategy
 from .lane import Lane
-from .shard import Gathering, ShardLane
 from .news import LONGEST_FREE_WAIT_S, LONGEST_WAIT_S, News, StrategyTime, watch
+from .shard import Gathering, ShardLane
 
 display = Display()
 

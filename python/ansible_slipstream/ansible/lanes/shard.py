@@ -191,4 +191,3 @@ def _worker(stock_worker: Any) -> Any:
                     ended.acquire()
 
     return Shard
-
