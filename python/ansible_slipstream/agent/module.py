@@ -7,14 +7,17 @@ from __future__ import absolute_import
 
 import os
 import random
+import re
 import signal
 import sys
 import time
 
 from . import importer
 
-# As sudo shows it, and as sudo shows what it gave to a login shell.
-FIRST_STAGE_MARKS = (" -c 'import sys;sys.path[:]=", "\\ -c\\ \\'import\\ sys;sys.path[:]=")
+# As sudo shows it, and as its versions show what they gave to a shell of the account (-i, -s).
+FIRST_STAGE_MARK = re.compile(r"\\? -c\\? \\?'import\\? sys\\?;sys\\?\.path\\?\[")
+# Those that put the whole command into the environment.
+COMMAND_VARIABLES = ("SUDO_COMMAND", "DZDO_COMMAND")
 
 # The agent's own modules, out of the module's sight; Python 2 empties a module that nobody holds.
 _kept = []
@@ -78,12 +81,11 @@ def _add_environment(environment):
 
 
 def _hide_first_stage():
-    # sudo puts the whole command into the environment; stock's ends with the interpreter.
-    command = os.environ.get("SUDO_COMMAND", "")
-    for mark in FIRST_STAGE_MARKS:
-        at = command.find(mark)
-        if at > 0:
-            os.environ["SUDO_COMMAND"] = command[:at]
+    # Stock's command ends with the interpreter.
+    for name in COMMAND_VARIABLES:
+        mark = FIRST_STAGE_MARK.search(os.environ.get(name, ""))
+        if mark:
+            os.environ[name] = os.environ[name][: mark.start()]
 
 
 def _limit_files(wanted):
