@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pwd
+import re
 import subprocess
 import textwrap
 from collections.abc import Iterator
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 from kit.accounts import ALICE
 from kit.runner import Controller, Run
+from kit.running import END_SECONDS, ended
 from kit.sshd import Sshd
 
 GUEST = "slip-guest"
@@ -82,6 +85,22 @@ def test_new_sudo_rule_is_seen(controller: Controller, open_folder: Path) -> Non
     assert "stdout" not in result(run, "after"), run.stdout
 
 
+def test_new_password_is_noticed(controller: Controller, open_folder: Path) -> None:
+    """L1: sudo and su ask at each start, so an agent that an old password has started runs nothing more."""
+    run = play(
+        controller,
+        open_folder,
+        f"""
+        - {{become: true, user: {{name: {GUEST}}}}}
+        - {{command: id -un}}
+        - {{become: true, shell: "echo {GUEST}:Tide4.lamp | chpasswd"}}
+        - {{command: id -un}}
+        """,
+    )
+    assert run.rc == 0, run.stdout
+    assert "what=/etc/shadow" in (controller.slipstream_folder / "daemon.log").read_text()
+
+
 def test_environment_file_is_read_again(controller: Controller, open_folder: Path) -> None:
     """L1: a login reads it, so the next task has what the one before it wrote."""
     bashrc = Path(f"~{ALICE.name}/.bashrc").expanduser()
@@ -113,6 +132,44 @@ def test_account_can_be_removed_after_tasks_under_it(controller: Controller, ope
     )
     assert run.rc == 0, run.stdout
     assert result(run, "remove")["changed"] is True
+
+
+def test_account_can_be_removed_by_any_means(controller: Controller, open_folder: Path) -> None:
+    """L2: by what no agent runs, and over another link to the same host."""
+    script = open_folder / "remove.sh"
+    script.write_text(f"#!/bin/sh\nexec userdel -r {GUEST}\n")
+    means = {
+        "raw": f"raw: userdel -r {GUEST}",
+        "script": f"script: {script}",
+        "async": f"command: userdel -r {GUEST}\n  async: 60\n  poll: 1",
+        "async module": f"user: {{name: {GUEST}, state: absent, remove: true}}\n  async: 60\n  poll: 1",
+        "other link": f"user: {{name: {GUEST}, state: absent, remove: true}}\n  vars: {{ansible_user: root}}",
+    }
+    tasks = "".join(
+        f"- {{become: true, user: {{name: {GUEST}}}}}\n"
+        f"- {{become: true, become_user: {GUEST}, command: id -un}}\n"
+        f"- name: {name}\n  become: true\n  {task}\n"
+        for name, task in means.items()
+    )
+    run = play(controller, open_folder, tasks)
+    assert run.rc == 0, run.stdout
+    assert all(result(run, name)["changed"] for name in means), run.stdout
+
+
+def test_nothing_of_an_account_is_left_after_the_playbook(controller: Controller, open_folder: Path) -> None:
+    """L2: who removes it then is not in the playbook. Root's agent may stay."""
+    run = play(
+        controller,
+        open_folder,
+        f"""
+        - {{become: true, user: {{name: {GUEST}}}}}
+        - {{become: true, become_user: {GUEST}, setup: {{}}}}
+        """,
+    )
+    assert run.rc == 0, run.stdout
+    log = (controller.slipstream_folder / "daemon.log").read_text()
+    (agent,) = re.findall(rf"agent up .*agent=(\d+) .*uid={pwd.getpwnam(GUEST).pw_uid}\b", log)
+    assert ended(int(agent), END_SECONDS), controller.status()
 
 
 def test_working_folder_can_be_unmounted(controller: Controller, open_folder: Path) -> None:

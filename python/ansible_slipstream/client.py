@@ -106,7 +106,7 @@ class ScanRequest:
 class ModuleRequest:
     """One module call. ``job`` is for the agent.
 
-    ``private`` says that parameters or result are secret; ``evict`` ends the link's other idle agents first.
+    ``private`` says that parameters or result are secret; ``evict`` ends other idle agents first.
     """
 
     link: Link
@@ -324,6 +324,10 @@ class Client:
     def reset(self, link: Link) -> None:
         """End a link and its agents."""
         self.ask("reset", link=self.link_key(link))
+
+    def evict(self, link: Link) -> None:
+        """End idle agents that would stand in the way of a command that is about to run on a link."""
+        self.ask("evict", link=self.link_key(link))
 
     def _digest(self, parts: object, secret: bytes) -> str:
         text = json.dumps([self.salt, parts], sort_keys=True).encode() + b"\0" + secret

@@ -51,11 +51,13 @@ impl Copy {
 
 /// Puts the one of a run's agents to rest that has most to give, if nobody else has as much; the
 /// others end.
+///
+/// Only root's: no other account can be removed while a process of it lives.
 pub(crate) fn keep_one(link: &Link, done: &[Arc<Agent>]) {
     let is_done = |agent: &Arc<Agent>| done.iter().any(|other| Arc::ptr_eq(agent, other));
     let others: Vec<_> = link.agents().into_iter().filter(|agent| !is_done(agent)).collect();
     let enough = most_sent(others.iter().cloned()).map_or(0, |other| other.held_bytes());
-    let best = most_sent(done.iter().cloned())
+    let best = most_sent(done.iter().filter(|agent| agent.hello.uid == 0).cloned())
         .filter(|best| !link.no_copies.load(Relaxed) && best.held_bytes() > enough);
     for agent in done {
         match &best {

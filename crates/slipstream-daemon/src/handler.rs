@@ -4,6 +4,7 @@ use crate::{
     VERSION,
     connection::Client,
     error::Error,
+    evict::evict_others,
     files,
     registry::Shared,
     run,
@@ -70,6 +71,12 @@ async fn dispatch(
                 for agent in link.agents() {
                     agent.ended().await;
                 }
+            }
+            client.reply(&Reply::Done, vec![]).await
+        }
+        Request::Evict { link } => {
+            if let Some(link) = shared.link(&link) {
+                evict_others(shared, &link, None).await;
             }
             client.reply(&Reply::Done, vec![]).await
         }

@@ -13,6 +13,7 @@ mod connection;
 mod copies;
 mod deflate;
 mod error;
+mod evict;
 mod files;
 mod handler;
 mod link;

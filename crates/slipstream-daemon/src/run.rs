@@ -5,6 +5,7 @@ use crate::{
     boot::{Booted, boot},
     connection::Client,
     error::Error,
+    evict::evict_others,
     link::{Link, LinkError},
     registry::Shared,
 };
@@ -66,7 +67,7 @@ async fn agent_for(
 ) -> Result<Result<Arc<Agent>, Stop>, Error> {
     let slot = link.slot(&request.agent.key);
     if request.evict {
-        evict_others(link, slot.running().as_ref()).await;
+        evict_others(shared, link, slot.running().as_ref()).await;
     }
     if let Some(agent) = slot.running() {
         return Ok(Ok(agent));
@@ -102,18 +103,6 @@ async fn agent_for(
         }
         Booted::Aborted => Err(Stop::Quiet),
     })
-}
-
-/// Ends the link's idle agents but one: a user can't be removed, nor its home unmounted, under them.
-async fn evict_others(link: &Link, keep: Option<&Arc<Agent>>) {
-    let kept = |agent: &Arc<Agent>| keep.is_some_and(|keep| Arc::ptr_eq(keep, agent));
-    let others: Vec<_> = link.agents().into_iter().filter(|a| !kept(a) && a.is_idle()).collect();
-    for agent in &others {
-        agent.end();
-    }
-    for agent in others {
-        agent.ended().await;
-    }
 }
 
 /// Sends what the agent lacks and the run, then passes on what comes back. `None`: answered.

@@ -87,7 +87,7 @@ pub struct RunRequest {
     /// Its parameters or its result are secret.
     #[serde(default)]
     pub private: bool,
-    /// Ends the link's other idle agents first: they would stand in the module's way.
+    /// Ends other idle agents first: they would stand in the module's way.
     #[serde(default)]
     pub evict: bool,
 }
@@ -179,6 +179,11 @@ pub enum Request {
     /// Ends a link with all its agents.
     Reset {
         /// The link.
+        link: String,
+    },
+    /// Ends idle agents that would stand in the way of a command that is about to run.
+    Evict {
+        /// The link that it runs on.
         link: String,
     },
     /// Counts a task that ran through stock Ansible.

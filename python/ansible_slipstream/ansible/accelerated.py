@@ -18,7 +18,7 @@ from ..errors import AgentRefused, ChannelClosed, DaemonError, LinkLost, Request
 from . import runtime
 from .discovery import Discovery
 from .escalation import Escalation, become_secret
-from .ticket import NotStarted, Ticket
+from .ticket import NotStarted, Ticket, says_evicting
 
 display = Display()
 
@@ -32,6 +32,8 @@ FIRST_STAGE = (
 )
 # A playbook or an inventory that sets one of these means it; a default in ansible.cfg is older than Slipstream.
 PIPELINING_VARIABLES = ("ansible_pipelining", "ansible_ssh_pipelining")
+# A script is not longer, or its beginning will do.
+SCRIPT_MAX = 1 << 16
 # Stands for the random part of a become plugin's success marker in an agent's identity.
 MARKER_ID = "SLIPSTREAM"
 
@@ -46,6 +48,8 @@ class Accelerated:
 
     slipstream = True
     slipstream_ticket: Ticket | None = None
+    # Agents may be in the way of the next literal command.
+    slipstream_evict = False
     # Set while stock discovers the interpreter, and until an agent was asked for.
     slipstream_discovery: Discovery | None = None
     # The key and the start line of the agent that discovery has started.
@@ -66,7 +70,9 @@ class Accelerated:
 
     def slipstream_objection(self) -> str | None:
         """Return why this connection can't take tickets just now, or None."""
-        return self._slipstream_off
+        if self._slipstream_off is not None:
+            return self._slipstream_off
+        return "the become plugin needs a terminal" if self._becomes_on_terminal() else None
 
     @contextlib.contextmanager
     def slipstream_off(self, reason: str) -> Iterator[None]:
@@ -149,15 +155,30 @@ class Accelerated:
     def slipstream_show_escalation(self, words: str) -> None:
         """Tell how a become plugin's prompt was passed, where stock does."""
 
+    def put_file(self, in_path: str, out_path: str) -> Any:
+        """Send a file as stock does, and note whether it is a script that agents may be in the way of."""
+        with contextlib.suppress(OSError), open(in_path, "rb") as source:
+            self.slipstream_evict |= says_evicting(source.read(SCRIPT_MAX).decode("latin-1"))
+        return super().put_file(in_path, out_path)  # type: ignore[misc]
+
+    def slipstream_make_room(self, link: Link, line: str) -> None:
+        """End idle agents that would be in the way of a literal command."""
+        if self.slipstream_evict or says_evicting(line):
+            runtime.client().evict(link)
+
     @staticmethod
     def _restore(ticket: Ticket) -> None:
         ticket.source.compute(runtime.client())
 
     def slipstream_stock_option(self, value: Any, option: str) -> Any:
         """Return what ``get_option`` says: pipelining is how tickets travel, so it is on unless a variable sets it."""
-        if option == "pipelining" and not (self._slipstream_off or self._slipstream_pipelining_set):
-            return True
-        return value
+        stays = self._slipstream_off or self._slipstream_pipelining_set or self._becomes_on_terminal()
+        return True if option == "pipelining" and not stays else value
+
+    def _becomes_on_terminal(self) -> bool:
+        # Up to 2.18 stock does not ask a plugin whether it can be pipelined; this says the same of those that
+        # can't. On a terminal an agent's program would be typed.
+        return bool(getattr(self.become, "require_tty", False))
 
 
 def working_folder() -> str:

@@ -44,6 +44,10 @@ class LocalConnection(Accelerated):
         """Run a ticket on an agent, everything else as stock does."""
         if not isinstance(in_data, Ticket):
             exec_command = super().exec_command  # type: ignore[misc]
+            try:
+                self.slipstream_make_room(self._link(), to_text(cmd))
+            except DaemonError:
+                runtime.drop_client()
             with baton.waiting():
                 return exec_command(cmd, in_data=in_data, sudoable=sudoable)  # type: ignore[no-any-return]
         self._connect()  # type: ignore[attr-defined]

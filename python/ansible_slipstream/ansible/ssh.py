@@ -74,6 +74,7 @@ class SshConnection(Accelerated):
                 shown.command(self.host, cmd)
                 return discovered.rc, discovered.stdout, discovered.stderr
             control_path, said = runtime.client().open_link(link)
+            self.slipstream_make_room(link, to_text(cmd[-1]))
         except Unreachable as error:
             if error.rc == NOT_EXECUTED and isinstance(in_data, Ticket):
                 raise NotStarted("ssh can't be executed") from error

@@ -39,7 +39,7 @@ START_VARIABLES = ("PYTHON", "LD_", "LC_", "LANG", "DYLD_", "MALLOC_", "GLIBC_",
 EVICTING = frozenset({"user", "group", "mount", "filesystem", "lvol", "parted"})
 # Their command lines can do the same.
 COMMANDS = frozenset({"command", "shell"})
-EVICTING_WORDS = re.compile(r"\b(user(del|mod)|deluser|group(del|mod)|delgroup|umount|pkill|killall)\b")
+EVICTING_WORDS = re.compile(r"\b(user(del|mod)|deluser|group(del|mod)|delgroup|umount|pkill|killall|fuser|loginctl)\b")
 
 
 class Ticket(bytes):
@@ -146,7 +146,9 @@ def modify_module(
         except DaemonError as error:
             runtime.drop_client()
             reason = f"no daemon: {type(error).__name__}"
-    if getattr(getattr(call.action, "_connection", None), "slipstream", False):
+    connection = getattr(call.action, "_connection", None)
+    if connection is not None and getattr(connection, "slipstream", False):
+        connection.slipstream_evict = _evicts(module_name, module_args)
         runtime.count_stock(reason)
     return _stock_modify(
         module_name=module_name,
@@ -206,7 +208,7 @@ def _ticket_for(
     ticket.closure = closure.digest
     ticket.source = source
     ticket.private = bool(args.get("_ansible_no_log"))
-    ticket.evict = _evicts(name.rpartition(".")[2], args)
+    ticket.evict = _evicts(name, args)
     ticket.job = {
         "name": name,
         "fqn": fqn,
@@ -231,12 +233,18 @@ def _ticket_for(
     return ticket, "new", shebang
 
 
-def _evicts(module: str, args: Json) -> bool:
+def _evicts(name: str, args: Json) -> bool:
     """Tell whether other agents' processes may be in the module's way."""
+    module = name.rpartition(".")[2]
     if module in COMMANDS:
         words = [str(args.get("_raw_params") or ""), *map(str, args.get("argv") or ())]
-        return any(EVICTING_WORDS.search(word) for word in words)
+        return any(says_evicting(word) for word in words)
     return module in EVICTING
+
+
+def says_evicting(text: str) -> bool:
+    """Tell whether a command line or a script has the name of a program that processes may be in the way of."""
+    return EVICTING_WORDS.search(text) is not None
 
 
 def _has_extensions(task_vars: Json) -> bool:
