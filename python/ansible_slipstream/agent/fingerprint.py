@@ -5,13 +5,17 @@ from __future__ import absolute_import
 import os
 import sys
 
-# Groups, limits, sudo rules, environment, locale and time zone are read once, at login.
+# Groups, passwords, limits, sudo rules, environment, locale and time zone are read once, at login.
 LOGIN_FILES = (
     "/etc/group",
     "/etc/passwd",
+    "/etc/shadow",
+    "/etc/pam.d",
     "/etc/environment",
     "/etc/sudoers",
     "/etc/sudoers.d",
+    "/etc/sudoers-rs",
+    "/etc/doas.conf",
     "/etc/security",
     "/etc/security/limits.conf",
     "/etc/security/limits.d",
