@@ -22,11 +22,12 @@ _LOCK = Path("/run/slipstream-test-accounts.lock")
 
 @dataclass(frozen=True)
 class Account:
-    """A login with a known password. `sudo` is what it may do, in the words of sudoers(5)."""
+    """A login with a known password. `sudo` is what it may do and `defaults` how, in the words of sudoers(5)."""
 
     name: str
     password: str
     sudo: str = ""
+    defaults: str = ""
     shell: str = "/bin/bash"
 
     def create(self) -> None:
@@ -37,7 +38,8 @@ class Account:
         if self.sudo:
             rule = _SUDOERS / self.name
             # The lecture is printed once per account, so a second run would read otherwise.
-            rule.write_text(f"Defaults:{self.name} lecture=never\n{self.name} {self.sudo}\n")
+            defaults = self.defaults or "lecture=never"
+            rule.write_text(f"Defaults:{self.name} {defaults}\n{self.name} {self.sudo}\n")
             rule.chmod(0o440)
 
     def remove(self) -> None:
@@ -60,10 +62,19 @@ class Account:
 ALICE = Account("slip-alice", "alice-Quay7.lantern", "ALL=(ALL) NOPASSWD: ALL")
 BOB = Account("slip-bob", "bob-Drift4.harbour", "ALL=(ALL) ALL")
 CAROL = Account("slip-carol", "carol-Moss9.anchor")
-TESS = Account("slip-tess", "tess-Fern2.kettle", "ALL=(ALL) NOPASSWD: ALL", "/bin/tcsh")
-FINN = Account("slip-finn", "finn-Plum8.rudder", "ALL=(ALL) NOPASSWD: ALL", "/usr/bin/fish")
+TESS = Account("slip-tess", "tess-Fern2.kettle", "ALL=(ALL) NOPASSWD: ALL", shell="/bin/tcsh")
+FINN = Account("slip-finn", "finn-Plum8.rudder", "ALL=(ALL) NOPASSWD: ALL", shell="/usr/bin/fish")
 NORA = Account("slip-nora", "nora-Rook5.pebble", shell="/usr/sbin/nologin")
-EVERYONE = (ALICE, BOB, CAROL, TESS, FINN, NORA)
+# Lectured and insulted in a language of its own; a password of theirs is asked for every time.
+DORA = Account(
+    "slip-dora",
+    "dora-Reef5.tackle",
+    "ALL=(ALL) ALL",
+    'lecture=always, passprompt_override, passprompt="Das Geheimnis von %p: ", insults, timestamp_timeout=0',
+)
+# May do everything, but only on a terminal.
+ERIN = Account("slip-erin", "erin-Fjord2.mast", "ALL=(ALL) NOPASSWD: ALL", "lecture=never, requiretty")
+EVERYONE = (ALICE, BOB, CAROL, TESS, FINN, NORA, DORA, ERIN)
 
 
 def forget_ansible() -> None:

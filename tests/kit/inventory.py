@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from .accounts import ALICE, BOB, CAROL, FINN, NORA, TESS
+from .accounts import ALICE, BOB, CAROL, DORA, ERIN, FINN, NORA, TESS
 from .sshd import Sshd
 
 # Nothing listens on port 1 (tcpmux) of a machine of this century.
@@ -37,6 +37,8 @@ _HOSTS: dict[str, dict[str, Any]] = {
     "refused": {"ansible_port": REFUSED_PORT},
     _DISCOVERY: {},
     "no_python": {"ansible_python_interpreter": "/no/such/python"},
+    "lectured": {"ansible_user": DORA.name, "ansible_become": True, "ansible_become_password": DORA.password},
+    "on_terminal": {"ansible_user": ERIN.name, "ansible_become": True},
     "lane1": {},
     "lane2": {},
     # What kind of connection it is shows only after templating.

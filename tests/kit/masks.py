@@ -37,6 +37,7 @@ _TEXTS = [
         (r"\b\d+:\d\d:\d\d\.\d{6}\b", "DURATION"),
         (r"(?<=Paused for )\d+\.\d+(?= seconds)", "DURATION"),
         (r"\b0x[0-9a-f]{8,16}\b", "ADDRESS"),
+        (r"/dev/pts/\d+", "TERMINAL"),
         (r"ansible-(tmp|moduletmp|local)-[\w.\-]+", "TMP"),
         (r"ansible_[\w.]+_payload_\w+/ansible_[\w.]+_payload\.zip", "PAYLOAD"),
         (r"ansible_[\w.]+_payload_\w+", "PAYLOAD"),

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -66,16 +67,27 @@ class Controller:
     """An Ansible controller with its own home, configuration, ssh masters and daemon.
 
     Runs inside one block share masters and daemon: the first is cold, the next ones are warm.
-    Two controllers on the same folder, one after the other, can't be told apart by paths.
+    Two controllers on the same folder, one after the other, can't be told apart by paths. What is in
+    ``environment`` wins over the configuration.
     """
 
-    def __init__(self, venv: Path, mode: Mode, sshd: Sshd, folder: Path, defaults: str = "") -> None:
+    def __init__(
+        self,
+        venv: Path,
+        mode: Mode,
+        sshd: Sshd,
+        folder: Path,
+        defaults: str = "",
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         """Take what every run shares; ``defaults`` are more lines for that section of ansible.cfg."""
         self._defaults = defaults
         self._venv = venv
         self._mode: Mode = mode
         self._sshd = sshd
         self._folder = folder
+        # More variables of the runs that begin from now on.
+        self.variables = dict(environment or {})
         self.work = folder / "work"
         self.slipstream_folder = folder / "slipstream"
         self._recorded = folder / "events.jsonl"
@@ -165,4 +177,5 @@ class Controller:
             "ANSIBLE_CONFIG": str(self._folder / "ansible.cfg"),
             "SLIPSTREAM_DIR": str(self.slipstream_folder),
             "SLIPSTREAM_TEST_EVENTS": str(self._recorded),
+            **self.variables,
         }
