@@ -128,7 +128,7 @@ def both(
     play.write_text(plays)
     runs = []
     for mode in MODES:
-        with Controller(venv, mode, sshd, folder / "run", environment) as controller:
+        with Controller(venv, mode, sshd, folder / "run", environment=environment) as controller:
             runs.append(controller.run(play, deadline_seconds=300))
             report = controller.status() if mode == "slipstream" else {}
     return runs[0], runs[1], report

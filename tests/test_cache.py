@@ -88,8 +88,7 @@ def test_environments_of_two_versions_share_a_daemon(venv: Path, sshd: Sshd, ope
         Controller(venv, "slipstream", sshd, open_folder / "one") as one,
         Controller(other, "slipstream", sshd, open_folder / "other") as two,
     ):
-        environment = {**two.environment(), "SLIPSTREAM_DIR": str(one.slipstream_folder)}
-        two.environment = lambda: environment  # type: ignore[method-assign]
+        two.variables["SLIPSTREAM_DIR"] = str(one.slipstream_folder)
         for _ in range(2):
             processes = [controller.start(playbook) for controller in (one, two)]
             for process in processes:

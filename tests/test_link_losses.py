@@ -120,13 +120,8 @@ def test_another_terminal_shares_the_link(venv: Path, sshd: Sshd, open_folder: P
     with Controller(venv, "slipstream", sshd, open_folder / "run") as controller:
         before = sshd.accepted_logins()
         for terminal in ("1", "2"):
-            there = {
-                "SSH_TTY": f"/dev/pts/{terminal}",
-                "SSH_CONNECTION": f"::1 {terminal} ::1 22",
-                "TERM": f"t{terminal}",
-            }
-            environment = {**controller.environment(), **there}
-            controller.environment = lambda environment=environment: environment  # type: ignore[method-assign]
+            controller.variables |= {"SSH_TTY": f"/dev/pts/{terminal}", "SSH_CONNECTION": f"::1 {terminal} ::1 22"}
+            controller.variables["TERM"] = f"t{terminal}"
             assert controller.run(write(open_folder, PING), deadline_seconds=60).rc == 0
         assert sshd.accepted_logins() == before + 1
 

@@ -27,8 +27,7 @@ def test_each_playbook_has_its_own_surroundings(venv: Path, sshd: Sshd, open_fol
             folder = open_folder / name
             folder.mkdir()
             (folder / "play.yml").write_text(PLAY)
-            environment = {**controller.environment(), "SURROUNDING": name}
-            controller.environment = lambda environment=environment: environment  # type: ignore[method-assign]
+            controller.variables["SURROUNDING"] = name
             before = os.umask(mask)
             try:
                 run = controller.run(folder / "play.yml", deadline_seconds=60)

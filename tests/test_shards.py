@@ -51,9 +51,7 @@ def test_wide_play_reads_as_under_stock(
     runs = []
     for mode in MODES:
         with Controller(venv, mode, sshd, open_folder / "run") as controller:
-            filters = {"ANSIBLE_FILTER_PLUGINS": str(WIDE.parent.parent / "filter_plugins")}
-            environment = controller.environment() | filters
-            controller.environment = lambda environment=environment: environment  # type: ignore[method-assign]
+            controller.variables["ANSIBLE_FILTER_PLUGINS"] = str(WIDE.parent.parent / "filter_plugins")
             runs.append(controller.run(WIDE, *wide, "-f", str(forks), deadline_seconds=240))
     assert len(runs[0].events) > 20 * HOSTS, runs[0].stdout
     assert list(map(str, run_differences(*runs))) == []
