@@ -43,8 +43,7 @@ def test_playbook_cannot_tell_the_modes_apart(
         accounts.forget_ansible()
         with Controller(venv, mode, sshd, open_folder / "run") as controller:
             runs.append(controller.run(PLAYBOOKS / f"{topic}.yml", "-e", f"web_url={web_url}"))
-            # If stock ran everything, there would be nothing to compare.
-            assert mode == "stock" or controller.status()["tickets"] > 0
+            assert mode == "stock" or controller.status()["tickets"], "Slipstream has run nothing"
         if keep:
             _store(runs[-1], keep / venv.name / f"{topic}-{place}-{mode}")
     a, b = runs

@@ -62,7 +62,14 @@ def moved() -> list[str]:
 
 def _has_parameters(owner: Any, name: str, wanted: tuple[str, ...]) -> bool:
     try:
-        found = inspect.signature(getattr(owner, name), follow_wrapped=True).parameters
+        found = inspect.signature(_decorated(getattr(owner, name)), follow_wrapped=True).parameters
     except (AttributeError, TypeError, ValueError):
         return False
     return all(parameter in found for parameter in wanted)
+
+
+def _decorated(function: Any) -> Any:
+    """Return what a decorator hides that does not tell of it, such as that of ``_bare_run`` in 2.19 and 2.20."""
+    cells = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
+    hidden = [content for content in cells if inspect.isfunction(content)]
+    return hidden[0] if len(hidden) == 1 and not hasattr(function, "__wrapped__") else function
