@@ -10,6 +10,7 @@ Json = dict[str, Any]
 WAYS = ("stock", "mitogen", "slipstream")
 COLOURS = {"stock": "#9aa0a6", "mitogen": "#d9a441", "slipstream": "#2f7d6d"}
 UNITS = {"memory_mb": ("MB", 1.0), "round_trips": ("round trips", 1.0)}
+FIGURES = {"controller_cpu": ", CPU of the controller", "memory_mb": ", memory", "round_trips": ", round trips"}
 _BEGIN = "<!-- bench/suite.py writes from here -->"
 _END = "<!-- to here -->"
 
@@ -72,7 +73,8 @@ def _table(results: Json) -> str:
     ]
     for row in results["rows"]:
         cells = [_shown(row, value) if (value := _value(row, way)) is not None else "" for way in WAYS]
-        lines.append(f"| {row['title']} | {' | '.join(cells)} | {_verdict(row)} |")
+        title = row["title"] + FIGURES.get(row["figure"], "")
+        lines.append(f"| {title} | {' | '.join(cells)} | {_verdict(row)} |")
     lines += ["", "CPU seconds of a run: controller + what it leaves running + target.", ""]
     lines += ["| scenario | stock | Mitogen | Slipstream |", "|---|---|---|---|"]
     for row in results["rows"]:

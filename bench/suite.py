@@ -41,9 +41,10 @@ def main() -> None:
     with _folder() as folder, accounts.created(), Sshd() as sshd:
         bench = Bench(sshd, folder, arguments.big)
         rows = [
-            _measured(scenario, sshd, folder, arguments)
+            row
             for scenario in bench.scenarios()
             if not arguments.names or scenario.name in arguments.names
+            for row in _measured(scenario, sshd, folder, arguments)
         ]
     results = {"machine": _machine(), "rounds": arguments.rounds, "rows": rows}
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -51,7 +52,7 @@ def main() -> None:
     report.write(results, arguments.out)
 
 
-def _measured(scenario: Scenario, sshd: Sshd, folder: Path, arguments: argparse.Namespace) -> Json:
+def _measured(scenario: Scenario, sshd: Sshd, folder: Path, arguments: argparse.Namespace) -> list[Json]:
     samples: dict[str, list[Json]] = {}
     for _ in range(arguments.rounds):
         for name in names():
@@ -63,16 +64,21 @@ def _measured(scenario: Scenario, sshd: Sshd, folder: Path, arguments: argparse.
                 way.clean()
         if "scp" in scenario.bounds:
             samples.setdefault("scp", []).append({"seconds": scp_seconds(sshd, folder, arguments.big)})
-    row: Json = {
-        "name": scenario.name,
-        "title": scenario.title,
-        "figure": scenario.figure,
-        "bounds": scenario.bounds,
-        "medians": {name: _medians(taken) for name, taken in samples.items()},
-        "samples": samples,
-    }
-    print(report.line(row), flush=True)
-    return row
+    medians = {name: _medians(taken) for name, taken in samples.items()}
+    rows: list[Json] = [
+        {
+            "name": name,
+            "title": scenario.title,
+            "figure": figure,
+            "bounds": bounds,
+            "medians": medians,
+            "samples": samples if name == scenario.name else {},
+        }
+        for name, figure, bounds in scenario.rows()
+    ]
+    for row in rows:
+        print(report.line(row), flush=True)
+    return rows
 
 
 def _medians(samples: list[Json]) -> Json:

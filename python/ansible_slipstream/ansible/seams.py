@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from typing import Any
 
 from ansible.executor import module_common
 from ansible.plugins import action as action_plugins
 from ansible.plugins import become as become_plugins
+from ansible.plugins import shell as shell_plugins
 from ansible.plugins import strategy as strategy_plugins
 from ansible.plugins.connection import ssh
 from ansible.plugins.loader import connection_loader
+from ansible.utils.display import Display
 
 from .versions import CORE, HAS_PROFILES, TESTED, VERSION
 
@@ -38,11 +41,32 @@ SEAMS: tuple[tuple[Any, str, tuple[str, ...]], ...] = (
     (ssh.Connection, "_file_transport_command", ("self", "in_path", "out_path", "sftp_action")),
     (ssh.Connection, "exec_command", ("self", "cmd", "in_data", "sudoable")),
     (ssh.Connection, "reset", ("self",)),
+    (shell_plugins.ShellBase, "build_module_command", ("self", "env_string", "shebang", "cmd", "arg_path")),
+    (strategy_plugins.StrategyBase, "_queue_task", ("self", "host", "task", "task_vars", "play_context")),
+    (strategy_plugins, "results_thread_main", ("strategy",)),
+    (
+        strategy_plugins.WorkerProcess,
+        "__init__",
+        ("final_q", "task_vars", "host", "task", "play_context", "loader", "variable_manager", "worker_id"),
+    ),
+    (strategy_plugins.WorkerProcess, "_run", ("self",)),
+    (strategy_plugins.WorkerProcess, "_hard_exit", ("self",)),
+    (Display, "set_queue", ("self", "queue")),
+)
+# Inside of ansible-core, by the version from which on they are there.
+INNER: tuple[tuple[tuple[int, int], str, str], ...] = (
+    ((2, 19), "ansible._internal._ansiballz._builder", "ExtensionManager"),
+    ((2, 19), "ansible._internal._datatag._tags", "Origin"),
+    ((2, 19), "ansible._internal._task", "TaskContext"),
+    ((2, 19), "ansible._internal._templating._engine", "TemplateOptions"),
+    ((2, 19), "ansible.module_utils.common.json", "get_module_encoder"),
+    ((2, 21), "ansible._internal._worker._inventory_rpc", "InventoryRPC"),
 )
 NAMES: tuple[tuple[Any, str], ...] = (
     (module_common, "NEW_STYLE_PYTHON_MODULE_RE"),
     (module_common, "REPLACER"),
     (module_common, "_MODULE_UTILS_PATH"),
+    (module_common, "_get_collection_metadata"),
     (strategy_plugins, "WorkerProcess"),
 )
 
@@ -53,11 +77,19 @@ def moved() -> list[str]:
         return [f"version {VERSION} is older than {'.'.join(map(str, TESTED[0]))}"]
     wrong = [f"{name} has changed" for owner, name, wanted in SEAMS if not _has_parameters(owner, name, wanted)]
     wrong += [f"{name} is gone" for owner, name in NAMES if not hasattr(owner, name)]
+    wrong += [f"{name} is gone" for since, module, name in INNER if since <= CORE and not _is_inside(module, name)]
     if HAS_PROFILES and not hasattr(module_common, "_BuiltModule"):
         wrong.append("_BuiltModule is gone")
     if not HAS_PROFILES and not hasattr(module_common, "ACTIVE_ANSIBALLZ_TEMPLATE"):
         wrong.append("AnsiballZ's template is gone")
     return wrong
+
+
+def _is_inside(module: str, name: str) -> bool:
+    try:
+        return hasattr(importlib.import_module(module), name)
+    except ImportError:
+        return False
 
 
 def _has_parameters(owner: Any, name: str, wanted: tuple[str, ...]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 import stat
 import tempfile
@@ -97,6 +98,11 @@ class SshConnection(Accelerated):
             literal = [*helper, ssh[0], *over_link, *ssh[1:]]
             rc, stdout, stderr = self._stock_bare_run(literal, in_data, sudoable, checkrc)
         return rc, stdout, said + stderr
+
+    @staticmethod
+    def _split_ssh_args(argstring: str) -> list[str]:
+        """Split as stock does: the same few strings, a dozen times for every task."""
+        return list(_split(argstring))
 
     def slipstream_show_escalation(self, words: str) -> None:
         shown.escalation(self.host, words)
@@ -278,6 +284,11 @@ class SshConnection(Accelerated):
         finally:
             self._close_sshpass_pipe()
         super().reset()  # type: ignore[misc]
+
+
+@functools.lru_cache(256)
+def _split(arguments: str) -> tuple[str, ...]:
+    return tuple(stock_ssh.Connection._split_ssh_args(arguments))
 
 
 def _split_sshpass(cmd: list[bytes], executable: bytes) -> tuple[list[bytes], list[bytes]]:
