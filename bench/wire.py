@@ -19,7 +19,6 @@ from kit import accounts
 from kit.relay import Relay
 from kit.runner import Controller
 from kit.sshd import Sshd
-from step import use_mitogen
 
 PLAYS = {
     "setup, apt": "[{setup: {}}, {apt: {name: hello-no-such-package, state: absent}}]",
@@ -61,6 +60,15 @@ def measure(title: str, tasks: str, mode: str, sshd: Sshd, folder: Path) -> None
                 said += [new - old for new, old in zip(now, counts, strict=True)]
                 counts = now
         print(f"{title:12} {mode:11} " + " ".join(f"{count:9,}" for count in said), flush=True)
+
+
+def use_mitogen(config: Path) -> None:
+    """Put the peer's lines into an ansible.cfg."""
+    spec = importlib.util.find_spec("ansible_mitogen")
+    assert spec and spec.submodule_search_locations
+    plugins = Path(next(iter(spec.submodule_search_locations))) / "plugins" / "strategy"
+    lines = f"[defaults]\nstrategy_plugins = {plugins}\nstrategy = mitogen_linear\n"
+    config.write_text(config.read_text().replace("[defaults]\n", lines))
 
 
 if __name__ == "__main__":
