@@ -35,11 +35,14 @@ def assert_lost(run: Waiting) -> None:
 
 
 @pytest.mark.parametrize("become", [False, True], ids=["login", "become"])
-def test_killed_agent_is_a_lost_link(controller: Controller, open_folder: Path, become: bool) -> None:
+def test_killed_agent_is_a_killed_module(controller: Controller, open_folder: Path, become: bool) -> None:
+    """As under stock, where the module's own interpreter would have been killed."""
     with waiting(controller, open_folder, become=become) as run:
         for agent in run.agents:
             os.kill(agent, signal.SIGKILL)
-        assert_lost(run)
+        said = run.output()
+        assert run.process.returncode == 2, said
+        assert '"rc": 137' in said and "FAILED!" in said and "Killed" in said
         assert run.left() == []
     assert_next_run_works(controller, open_folder)
 

@@ -9,6 +9,7 @@ use slipstream_wire::{AgentHello, Compression, Frame, HEADER_LEN, Header, Kind, 
 use std::{
     collections::{HashMap, HashSet},
     io,
+    os::unix::process::ExitStatusExt,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
@@ -31,6 +32,10 @@ const BATCH: usize = 256 << 10;
 const UNDELIVERED_MAX: usize = 256 << 20;
 /// An agent that was told to end has that long before its channel is closed under it.
 const END_GRACE: Duration = Duration::from_secs(3);
+/// A start line ends at once when its agent is killed.
+const DEATH_DEADLINE: Duration = Duration::from_secs(2);
+/// What a shell adds to the number of the signal that has ended a command.
+const KILLED_BY: i32 = 128;
 /// A start that was refused is not tried again for that long.
 const REFUSAL_KEPT: Duration = Duration::from_secs(30);
 
@@ -123,11 +128,36 @@ pub(crate) struct Noise {
     pub(crate) stderr: Vec<u8>,
 }
 
+/// How a start line ended under its agent: as a command's that somebody has killed.
+#[derive(Debug)]
+pub(crate) struct Death {
+    pub(crate) rc: i32,
+    /// What was said of it since the greeting.
+    pub(crate) stderr: Vec<u8>,
+}
+
+impl Death {
+    /// Waits for a start line whose output has ended; nothing if no signal has ended what it ran.
+    async fn of(child: &mut Child, last_words: LastWords) -> Option<Self> {
+        let ended = async { (child.wait().await, last_words.await) };
+        let (status, words) = tokio::time::timeout(DEATH_DEADLINE, ended).await.ok()?;
+        let status = status.ok()?;
+        let rc = status.code().or_else(|| status.signal().map(|number| KILLED_BY + number))?;
+        // 255 is ssh's own failure.
+        (KILLED_BY + 1..255).contains(&rc).then(|| Self { rc, stderr: words.unwrap_or_default() })
+    }
+}
+
+/// What a start line says on standard error after the greeting, once it has ended.
+pub(crate) type LastWords = tokio::task::JoinHandle<Vec<u8>>;
+
 /// A running agent.
 pub(crate) struct Agent {
     pub(crate) hello: AgentHello,
     /// Set before the first job.
     pub(crate) noise: OnceLock<Noise>,
+    /// Set when something has killed it, while its link lives.
+    pub(crate) death: OnceLock<Death>,
     pub(crate) become_started: bool,
     /// What it holds. Whoever sends a closure keeps the lock until it is in the outbox.
     pub(crate) held: tokio::sync::Mutex<Held>,
@@ -151,7 +181,7 @@ impl Agent {
         become_started: bool,
         hello: AgentHello,
         held: Held,
-        child: Child,
+        (child, last_words): (Child, LastWords),
         stdin: ChildStdin,
         stdout: impl AsyncRead + Send + Unpin + 'static,
     ) -> Arc<Self> {
@@ -159,6 +189,7 @@ impl Agent {
         let agent = Arc::new(Self {
             hello,
             noise: OnceLock::new(),
+            death: OnceLock::new(),
             become_started,
             held: tokio::sync::Mutex::new(held),
             outbox,
@@ -173,7 +204,7 @@ impl Agent {
         });
         link.agent_started(Arc::clone(&agent));
         agent.ask_for_compression();
-        tokio::spawn(watch_over(Arc::clone(&agent), child, stdin, frames, stdout));
+        tokio::spawn(watch_over(Arc::clone(&agent), (child, last_words), stdin, frames, stdout));
         agent
     }
 
@@ -366,7 +397,7 @@ impl Drop for Stream {
 /// Owns the channel's process and both directions of it.
 async fn watch_over(
     agent: Arc<Agent>,
-    mut child: Child,
+    (mut child, last_words): (Child, LastWords),
     stdin: ChildStdin,
     frames: mpsc::Receiver<Frame>,
     stdout: impl AsyncRead + Send + Unpin,
@@ -383,6 +414,13 @@ async fn watch_over(
             () = async { agent.ending.cancelled().await; tokio::time::sleep(END_GRACE).await } => break Ok(()),
         }
     };
+    if outcome.is_ok()
+        && agent.is_alive()
+        && !agent.is_idle()
+        && let Some(death) = Death::of(&mut child, last_words).await
+    {
+        let _ = agent.death.set(death);
+    }
     if let Err(error) = outcome {
         warn!(host = %agent.link.spec.host, agent = agent.hello.pid, %error, "agent cut off");
     }

@@ -27,6 +27,8 @@ use tracing::{debug, info, warn};
 const GREETING_DEADLINE: Duration = Duration::from_secs(120);
 /// What a start line may print before the greeting; login shells say a lot, but not this much.
 const NOISE_MAX: usize = 1 << 20;
+/// What is kept of what a start line says under a running agent.
+const LAST_WORDS_MAX: usize = 64 << 10;
 /// Precedes the agent's first frame; what comes before it is noise of the login shell.
 const GREETING: &[u8] = b"\0SLIPSTREAM-AGENT\n";
 /// Comes instead if the copy of another agent can't be had.
@@ -248,12 +250,20 @@ impl Start {
         hello.python = printable(&hello.python);
         hello.executable = printable(&hello.executable);
         info!(host = %link.spec.host, agent = hello.pid, python = %hello.python, uid = hello.uid, "agent up");
-        tokio::spawn(drain(self.stderr));
+        let last_words = tokio::spawn(drain(self.stderr));
         if let Some(why) = &hello.refused {
             warn!(host = %link.spec.host, why = %printable(why), "no cache on the target");
         }
         let held = self.copy.map(|copy| copy.taken(hello.copied)).unwrap_or_default();
-        let agent = Agent::adopt(link, spec.become_started, hello, held, self.child, self.stdin, stdout);
+        let agent = Agent::adopt(
+            link,
+            spec.become_started,
+            hello,
+            held,
+            (self.child, last_words),
+            self.stdin,
+            stdout,
+        );
         Booted::Running(agent, self.noise)
     }
 
@@ -285,14 +295,18 @@ fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     haystack.windows(needle.len()).position(|window| window == needle)
 }
 
-async fn drain(mut stderr: ChildStderr) {
-    let mut chunk = [0; 4096];
+/// Reads to the end, and returns the beginning of what was said.
+async fn drain(mut stderr: ChildStderr) -> Vec<u8> {
+    let (mut said, mut chunk) = (Vec::new(), [0; 4096]);
     while let Ok(n) = stderr.read(&mut chunk).await {
         if n == 0 {
-            return;
+            break;
         }
         debug!(words = %String::from_utf8_lossy(&chunk[..n]), "agent's standard error");
+        let room = LAST_WORDS_MAX.saturating_sub(said.len());
+        said.extend_from_slice(&chunk[..n.min(room)]);
     }
+    said
 }
 
 #[cfg(test)]

@@ -148,8 +148,17 @@ async fn run_on(
             Some(frame) => return answer(shared, &mut stream, client, frame).await,
             None if !stream.was_sent() => return Ok(Some(Stop::Again)),
             None => {
-                let message = "the connection to the agent was lost while the module was running".into();
-                client.reply(&Reply::Lost { message }, vec![]).await?;
+                let (reply, body) = match agent.death.get() {
+                    // The module has killed its own account's processes, or somebody else has: under stock it
+                    // would have died so.
+                    Some(death) => (Reply::Exit { rc: death.rc, out: 0 }, death.stderr.clone()),
+                    None => {
+                        let message =
+                            "the connection to the agent was lost while the module was running".into();
+                        (Reply::Lost { message }, vec![])
+                    }
+                };
+                client.reply(&reply, body).await?;
                 return Ok(None);
             }
         }
