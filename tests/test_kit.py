@@ -43,9 +43,7 @@ def test_leaving_the_block_ends_server_and_sessions(users: None, tmp_path: Path)
 
 
 def test_stderr_of_a_failed_start_is_told(users: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as taken:
-        taken.bind(("0.0.0.0", 0))
-        taken.listen()
+    with socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True) as taken:
         monkeypatch.setattr("kit.sshd._free_port", lambda: taken.getsockname()[1])
         with pytest.raises(RuntimeError, match="Address already in use"), Sshd():
             pass
