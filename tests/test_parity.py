@@ -28,6 +28,8 @@ def machine() -> Iterator[None]:
     with Path("/run/slipstream-test-parity.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+        # A module that becomes root and keeps HOME leaves root's folders in it.
+        accounts.forget_ansible()
 
 
 @pytest.mark.usefixtures("machine")

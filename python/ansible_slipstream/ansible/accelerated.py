@@ -157,8 +157,10 @@ class Accelerated:
 
     def put_file(self, in_path: str, out_path: str) -> Any:
         """Send a file as stock does, and note whether it is a script that agents may be in the way of."""
-        with contextlib.suppress(OSError), open(in_path, "rb") as source:
-            self.slipstream_evict |= says_evicting(source.read(SCRIPT_MAX).decode("latin-1"))
+        # Whoever reads a pipe takes from it.
+        if os.path.isfile(in_path):
+            with contextlib.suppress(OSError), open(in_path, "rb") as source:
+                self.slipstream_evict |= says_evicting(source.read(SCRIPT_MAX).decode("latin-1"))
         return super().put_file(in_path, out_path)  # type: ignore[misc]
 
     def slipstream_make_room(self, link: Link, line: str) -> None:
