@@ -1,9 +1,11 @@
 //! A running agent: one channel to a target, many streams on it.
 
 use crate::{
+    batch::Batch,
     closures::Held,
-    deflate::{self, Deflater, Inflater},
+    deflate::{self, Inflater},
     link::Link,
+    locks::lock,
 };
 use slipstream_wire::{AgentHello, Compression, Frame, HEADER_LEN, Header, Kind, Limits, ToAgent};
 use std::{
@@ -11,10 +13,10 @@ use std::{
     io,
     os::unix::process::ExitStatusExt,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
@@ -36,83 +38,6 @@ const END_GRACE: Duration = Duration::from_secs(3);
 const DEATH_DEADLINE: Duration = Duration::from_secs(2);
 /// What a shell adds to the number of the signal that has ended a command.
 const KILLED_BY: i32 = 128;
-/// A start that was refused is not tried again for that long.
-const REFUSAL_KEPT: Duration = Duration::from_secs(30);
-
-/// The place for one agent on a link. Its lock is held while the agent starts, so that callers who
-/// want the same agent wait for one start instead of making more.
-pub(crate) struct AgentSlot {
-    pub(crate) starting: tokio::sync::Mutex<()>,
-    state: Mutex<SlotState>,
-    last_used: Mutex<Instant>,
-}
-
-impl Default for AgentSlot {
-    fn default() -> Self {
-        Self {
-            starting: Default::default(),
-            state: Default::default(),
-            last_used: Mutex::new(Instant::now()),
-        }
-    }
-}
-
-#[derive(Default)]
-struct SlotState {
-    agent: Option<Arc<Agent>>,
-    refused: Option<(Instant, Refusal)>,
-}
-
-/// A start line that ended without a greeting.
-#[derive(Debug, Clone)]
-pub(crate) struct Refusal {
-    pub(crate) rc: i32,
-    pub(crate) stdout: Vec<u8>,
-    pub(crate) stderr: Vec<u8>,
-}
-
-impl Refusal {
-    /// Whether a shell had no such interpreter, or none that it may run: the next task may have put it there.
-    pub(crate) fn says_missing(&self) -> bool {
-        matches!(self.rc, 126 | 127)
-    }
-}
-
-impl AgentSlot {
-    /// The agent, if it runs.
-    pub(crate) fn running(&self) -> Option<Arc<Agent>> {
-        let state = lock(&self.state);
-        state.agent.clone().filter(|agent| agent.takes_jobs())
-    }
-
-    /// Why the last start was refused, if that was just now.
-    pub(crate) fn refused(&self) -> Option<Refusal> {
-        let state = lock(&self.state);
-        let (at, refusal) = state.refused.as_ref()?;
-        (at.elapsed() < REFUSAL_KEPT).then(|| refusal.clone())
-    }
-
-    /// Notes that somebody wants the agent now.
-    pub(crate) fn touch(&self) {
-        *lock(&self.last_used) = Instant::now();
-    }
-
-    pub(crate) fn last_used(&self) -> Instant {
-        *lock(&self.last_used)
-    }
-
-    pub(crate) fn fill(&self, agent: Arc<Agent>) {
-        *lock(&self.state) = SlotState { agent: Some(agent), refused: None };
-    }
-
-    pub(crate) fn refuse(&self, refusal: Refusal) {
-        *lock(&self.state) = SlotState { agent: None, refused: Some((Instant::now(), refusal)) };
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// The agent's side of a [`Stream`].
 struct OpenStream {
@@ -501,48 +426,5 @@ async fn write_frames(
         agent.link.bytes_up.add(bytes.len());
         stdin.write_all(&bytes).await?;
         stdin.flush().await?;
-    }
-}
-
-/// Bytes for one write.
-struct Batch {
-    deflater: Option<Deflater>,
-    bytes: Vec<u8>,
-    /// Frames for the shared stream; they come after `bytes`.
-    shared: Vec<u8>,
-}
-
-impl Batch {
-    fn new(compression: Compression) -> Self {
-        let deflater = deflate::message_level(compression).map(Deflater::new);
-        Self { deflater, bytes: Vec::new(), shared: Vec::new() }
-    }
-
-    /// Adds a frame: data goes as it is, since it was looked at already, and so does a secret.
-    fn add(&mut self, frame: &Frame) -> io::Result<()> {
-        if self.deflater.is_some() && !frame.data && frame.flags & (Frame::DEFLATED | Frame::ALONE) == 0 {
-            self.shared.extend_from_slice(&frame.encode());
-            return Ok(());
-        }
-        self.deflate_shared()?;
-        self.bytes.extend_from_slice(&frame.encode());
-        Ok(())
-    }
-
-    fn size(&self) -> usize {
-        self.bytes.len() + self.shared.len()
-    }
-
-    fn take(&mut self) -> io::Result<Vec<u8>> {
-        self.deflate_shared()?;
-        Ok(std::mem::take(&mut self.bytes))
-    }
-
-    fn deflate_shared(&mut self) -> io::Result<()> {
-        if let Some(deflater) = self.deflater.as_mut().filter(|_| !self.shared.is_empty()) {
-            self.bytes.extend_from_slice(&deflater.pack(&self.shared)?);
-            self.shared.clear();
-        }
-        Ok(())
     }
 }

@@ -1,13 +1,13 @@
 //! Secrets for ssh: ssh runs the helper, the helper asks the daemon.
 
-use crate::VERSION;
+use crate::{VERSION, locks::lock};
 use slipstream_wire::{Frame, HEADER_LEN, Header, Limits, Reply, Request};
 use std::{
     collections::HashMap,
     io::{Read, Write},
     os::unix::net::UnixStream,
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 use zeroize::Zeroizing;
 
@@ -37,13 +37,13 @@ impl Askpass {
         let nonce = random_hex();
         let on_denied = Arc::new(tokio::sync::Notify::new());
         let attempt = Attempt { secret, prompt, once, asked: 0, on_denied: Arc::clone(&on_denied) };
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(nonce.clone(), attempt);
+        lock(&self.0).insert(nonce.clone(), attempt);
         Offer { askpass: Arc::clone(self), nonce, on_denied }
     }
 
     /// Answers a helper, or not: another question than expected, or the same one again.
     pub(crate) fn answer(&self, nonce: &str, prompt: &str) -> Option<Secret> {
-        let mut attempts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut attempts = lock(&self.0);
         let attempt = attempts.get_mut(nonce)?;
         if !prompt.contains(&attempt.prompt) {
             return None;
@@ -68,7 +68,7 @@ pub(crate) struct Offer {
 impl Offer {
     /// The secret has proved right: more logins of the same link may ask for it.
     pub(crate) fn proved_right(&self) {
-        let mut attempts = self.askpass.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut attempts = lock(&self.askpass.0);
         if let Some(attempt) = attempts.get_mut(&self.nonce) {
             attempt.once = false;
         }
@@ -77,7 +77,7 @@ impl Offer {
 
 impl Drop for Offer {
     fn drop(&mut self) {
-        self.askpass.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.nonce);
+        lock(&self.askpass.0).remove(&self.nonce);
     }
 }
 

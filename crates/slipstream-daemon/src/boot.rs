@@ -2,13 +2,14 @@
 //! its greeting.
 
 use crate::{
-    agent::{Agent, Noise, Refusal},
+    agent::{Agent, Noise},
     connection::Client,
     copies::Copy,
     error::Error,
     link::{Link, LinkError},
     program,
     registry::Shared,
+    slot::Refusal,
 };
 use slipstream_wire::{AgentSpec, AnswerAction, FromAgent, Reply, Request};
 use std::{

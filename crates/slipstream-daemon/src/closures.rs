@@ -1,12 +1,12 @@
 //! The closures that controllers have computed, kept by content.
 
-use crate::deflate;
+use crate::{deflate, locks::lock};
 use slipstream_modgraph::look_at;
 use slipstream_wire::{ClosureHead, ClosureInfo, Compression, Digest, FileStamp, Frame, ToAgent, pack_names};
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 /// Source text kept at most; when it would be more, everything is dropped and asked for again.
@@ -91,13 +91,13 @@ pub(crate) struct ClosureCache(Mutex<Contents>);
 impl ClosureCache {
     /// Returns the closure stored under `key`.
     pub(crate) fn find(&self, key: &str) -> Option<Arc<ClosureInfo>> {
-        let contents = self.lock();
+        let contents = lock(&self.0);
         contents.by_digest.get(contents.by_key.get(key)?).cloned()
     }
 
     /// Returns the closure of that id.
     pub(crate) fn get(&self, digest: &Digest) -> Option<Arc<ClosureInfo>> {
-        self.lock().by_digest.get(digest).cloned()
+        lock(&self.0).by_digest.get(digest).cloned()
     }
 
     /// Stores a closure; `content` is its files' content, one after the other.
@@ -121,7 +121,7 @@ impl ClosureCache {
 
     /// Keeps a closure and its files' content.
     pub(crate) fn keep(&self, key: String, closure: ClosureInfo, blobs: Vec<Blob>) -> Arc<ClosureInfo> {
-        let mut contents = self.lock();
+        let mut contents = lock(&self.0);
         if contents.kept + blobs.iter().map(|(_, blob)| blob.len()).sum::<usize>() > KEPT_BYTES {
             *contents = Contents::default();
         }
@@ -145,11 +145,11 @@ impl ClosureCache {
         compression: Compression,
     ) -> Option<Arc<Bundle>> {
         let id = (held.history.clone(), closure.digest.clone(), compression);
-        if let Some(bundle) = self.lock().bundles.get(&id) {
+        if let Some(bundle) = lock(&self.0).bundles.get(&id) {
             return Some(Arc::clone(bundle));
         }
         let bundle = Arc::new(self.pack(closure, held, compression)?);
-        let mut contents = self.lock();
+        let mut contents = lock(&self.0);
         if contents.kept + bundle.bytes.len() > KEPT_BYTES {
             contents.kept -= contents.bundles.values().map(|b| b.bytes.len()).sum::<usize>();
             contents.bundles.clear();
@@ -176,7 +176,7 @@ impl ClosureCache {
             let number = *numbers.entry(file.digest.clone()).or_insert(next);
             head.files.push(number);
             if number == next {
-                let blob = self.lock().blobs.get(&file.digest).cloned()?;
+                let blob = lock(&self.0).blobs.get(&file.digest).cloned()?;
                 head.sizes.push(blob.len() as u64);
                 blobs.push(file.digest.clone());
                 content.push(blob);
@@ -190,12 +190,8 @@ impl ClosureCache {
 
     /// Number of closures, and bytes kept.
     pub(crate) fn size(&self) -> (usize, usize) {
-        let contents = self.lock();
+        let contents = lock(&self.0);
         (contents.by_digest.len(), contents.kept)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Contents> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

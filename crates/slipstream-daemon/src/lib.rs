@@ -6,6 +6,7 @@
 
 mod agent;
 mod askpass;
+mod batch;
 mod boot;
 mod closures;
 mod config;
@@ -17,6 +18,7 @@ mod evict;
 mod files;
 mod handler;
 mod link;
+mod locks;
 mod logging;
 mod process;
 mod program;
@@ -24,6 +26,7 @@ mod registry;
 mod run;
 mod scan;
 mod server;
+mod slot;
 mod socket_watch;
 mod stats;
 

@@ -1,10 +1,12 @@
 //! A link: one ssh master, or the local machine, and the agents that run over it.
 
 use crate::{
-    agent::{Agent, AgentSlot},
+    agent::Agent,
     askpass::{ENVIRONMENT, Offer},
+    locks::lock,
     process,
     registry::Shared,
+    slot::AgentSlot,
     stats::Counter,
 };
 use slipstream_wire::{Compression, LinkSpec, Transport};
@@ -13,7 +15,7 @@ use std::{
     io::ErrorKind,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize},
     },
     time::{Duration, Instant},
@@ -78,7 +80,7 @@ pub(crate) struct LinkUse(pub(crate) Arc<Link>);
 
 impl Drop for LinkUse {
     fn drop(&mut self) {
-        *self.0.last_used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        *lock(&self.0.last_used) = Instant::now();
         self.0.users.send_modify(|n| *n -= 1);
     }
 }
@@ -157,7 +159,7 @@ impl Link {
 
     /// What ssh said while it logged in (a banner, a warning): for the first who asks, as ssh itself would.
     pub(crate) fn take_said(&self) -> Vec<u8> {
-        std::mem::take(&mut *self.said.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *lock(&self.said))
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -174,14 +176,14 @@ impl Link {
         if *self.users.borrow() > 0 {
             return 0.0;
         }
-        self.last_used.lock().unwrap_or_else(PoisonError::into_inner).elapsed().as_secs_f64()
+        lock(&self.last_used).elapsed().as_secs_f64()
     }
 
     /// The place for the agent of that key; made empty at first.
     ///
     /// Each agent is a process on the target: past [`AGENTS_MAX`], those unused for longest end.
     pub(crate) fn slot(&self, key: &str) -> Arc<AgentSlot> {
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slots = lock(&self.slots);
         if !slots.contains_key(key) {
             make_room(&mut slots);
         }
@@ -192,12 +194,12 @@ impl Link {
 
     /// Takes a running agent out of its place, to serve in another.
     pub(crate) fn take_slot(&self, key: &str) -> Option<Arc<Agent>> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner).remove(key)?.running()
+        lock(&self.slots).remove(key)?.running()
     }
 
     /// The running agents.
     pub(crate) fn agents(&self) -> Vec<Arc<Agent>> {
-        self.live.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.live).clone()
     }
 
     pub(crate) fn agent_started(&self, agent: Arc<Agent>) {
@@ -205,11 +207,11 @@ impl Link {
             // It was starting when the link ended.
             agent.end();
         }
-        self.live.lock().unwrap_or_else(PoisonError::into_inner).push(agent);
+        lock(&self.live).push(agent);
     }
 
     pub(crate) fn agent_ended(&self, agent: &Arc<Agent>) {
-        self.live.lock().unwrap_or_else(PoisonError::into_inner).retain(|other| !Arc::ptr_eq(other, agent));
+        lock(&self.live).retain(|other| !Arc::ptr_eq(other, agent));
     }
 
     /// A running agent of the login account.
@@ -403,7 +405,7 @@ async fn watch_over(link: Arc<Link>, shared: Arc<Shared>, mut master: Option<(Ch
         agent.ended().await;
     }
     // Slots hold agents and agents hold the link: without this neither would ever be dropped.
-    link.slots.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    lock(&link.slots).clear();
     if let Some((mut child, _)) = master {
         if let Some(pid) = child.id().and_then(|pid| rustix::process::Pid::from_raw(pid.cast_signed())) {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);

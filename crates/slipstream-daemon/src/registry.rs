@@ -6,6 +6,7 @@ use crate::{
     config::Config,
     copies,
     link::{Link, LinkError},
+    locks::lock,
     logging::LogLevel,
     socket_watch::SocketWatch,
     stats::Stats,
@@ -16,7 +17,7 @@ use std::{
     collections::{HashMap, HashSet},
     path::PathBuf,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Instant,
@@ -128,7 +129,7 @@ impl Shared {
 
     /// Returns the open link of that key.
     pub(crate) fn link(&self, key: &str) -> Option<Arc<Link>> {
-        let links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        let links = lock(&self.links);
         let link = links.get(key)?.borrow().as_ref()?.as_ref().ok().cloned()?;
         (!link.is_closed()).then_some(link)
     }
@@ -149,7 +150,7 @@ impl Shared {
     }
 
     fn join_or_begin(self: &Arc<Self>, spec: LinkSpec, secret: Zeroizing<Vec<u8>>) -> Attempt {
-        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut links = lock(&self.links);
         if let Some(attempt) = links.get(&spec.key) {
             let usable = match attempt.borrow().as_ref() {
                 None => true,
@@ -169,7 +170,7 @@ impl Shared {
             let outcome = Link::open(&shared, spec, secret).await;
             let ended = outcome.as_ref().ok().map(|link| link.ended());
             if outcome.is_err() {
-                shared.links.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+                lock(&shared.links).remove(&key);
             }
             let _ = sender.send(Some(outcome));
             if let Some(ended) = ended {
@@ -181,7 +182,7 @@ impl Shared {
 
     /// Drops a link that has ended, unless another has taken its place.
     pub(crate) fn forget(&self, link: &Arc<Link>) {
-        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut links = lock(&self.links);
         let same =
             |attempt: &Attempt| matches!(attempt.borrow().as_ref(), Some(Ok(l)) if Arc::ptr_eq(l, link));
         if links.get(&link.spec.key).is_some_and(same) {
@@ -191,35 +192,35 @@ impl Shared {
 
     /// The open links.
     pub(crate) fn links(&self) -> Vec<Arc<Link>> {
-        let links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        let links = lock(&self.links);
         links.values().filter_map(|attempt| attempt.borrow().as_ref()?.as_ref().ok().cloned()).collect()
     }
 
     /// Begins a run: until [`Shared::end_run`], its requests can be cancelled together.
     pub(crate) fn begin_run(&self, run: &str) {
-        self.runs.lock().unwrap_or_else(PoisonError::into_inner).insert(run.into(), Run::default());
+        lock(&self.runs).insert(run.into(), Run::default());
     }
 
     /// The number of runs that are held open.
     pub(crate) fn runs(&self) -> usize {
-        self.runs.lock().unwrap_or_else(PoisonError::into_inner).len()
+        lock(&self.runs).len()
     }
 
     /// Becomes ready when the run has ended; never for a run without a lease.
     pub(crate) fn run_token(&self, run: &str) -> CancellationToken {
-        let runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+        let runs = lock(&self.runs);
         runs.get(run).map(|run| run.ended.clone()).unwrap_or_default()
     }
 
     /// Tells whether a run has looked at the files of a closure.
     pub(crate) fn has_looked_at(&self, run: &str, closure: &str) -> bool {
-        let runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+        let runs = lock(&self.runs);
         runs.get(run).is_some_and(|run| run.looked_at.contains(closure))
     }
 
     /// Notes that a run has looked at the files of a closure.
     pub(crate) fn look_at(&self, run: &str, closure: &str) {
-        let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut runs = lock(&self.runs);
         if let Some(run) = runs.get_mut(run) {
             run.looked_at.insert(closure.into());
         }
@@ -228,7 +229,7 @@ impl Shared {
     /// Ends a run: its jobs are given up, the agents that become plugins started for it run
     /// nothing any more.
     pub(crate) fn end_run(&self, run: &str) {
-        if let Some(run) = self.runs.lock().unwrap_or_else(PoisonError::into_inner).remove(run) {
+        if let Some(run) = lock(&self.runs).remove(run) {
             run.ended.cancel();
         }
         for link in self.links() {

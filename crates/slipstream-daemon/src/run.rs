@@ -1,13 +1,14 @@
 //! Runs one module from its ticket.
 
 use crate::{
-    agent::{Agent, Noise, Refusal, Stream},
+    agent::{Agent, Noise, Stream},
     boot::{Booted, boot},
     connection::Client,
     error::Error,
     evict::evict_others,
     link::{Link, LinkError},
     registry::Shared,
+    slot::Refusal,
 };
 use slipstream_wire::{AgentSpec, ClosureInfo, Frame, FromAgent, Reply, RunRequest, ToAgent};
 use std::sync::Arc;

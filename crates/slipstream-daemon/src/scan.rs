@@ -4,12 +4,13 @@ use crate::{
     closures::{Blob, still_true},
     connection::Client,
     error::Error,
+    locks::lock,
     registry::Shared,
 };
 use serde_json::{Map, Value};
 use slipstream_modgraph::{Answer, Found, Question, close};
 use slipstream_wire::{ClosureFile, ClosureInfo, Digest, Reply, World};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 /// A closure that a client wants to have scanned.
 pub(crate) struct Wanted {
@@ -63,7 +64,7 @@ pub(crate) async fn scan(
 
 fn answer(shared: &Shared, wanted: Wanted) -> Reply {
     let question = Question { name: &wanted.name, content: &wanted.content, world: &wanted.world };
-    let answer = close(&mut shared.library.lock().unwrap_or_else(PoisonError::into_inner), &question);
+    let answer = close(&mut lock(&shared.library), &question);
     match answer {
         Answer::Found(found) => {
             let (closure, blobs) = describe(found, wanted.meta);

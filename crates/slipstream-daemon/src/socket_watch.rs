@@ -1,10 +1,11 @@
 //! Tells when ssh's control socket appears, without looking again and again.
 
+use crate::locks::lock;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 use tokio::sync::oneshot;
 
@@ -30,14 +31,14 @@ impl SocketWatch {
     /// Returns what becomes ready when `path` exists; call it before starting what makes it.
     pub(crate) fn expect(&self, path: &Path) -> oneshot::Receiver<()> {
         let (sender, receiver) = oneshot::channel();
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned(), sender);
+        lock(&self.waiting).insert(path.to_owned(), sender);
         receiver
     }
 }
 
 /// Wakes every caller whose socket is there; which file an event names differs by system.
 fn release(waiting: &Waiting) {
-    let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut waiting = lock(waiting);
     waiting.retain(|_, sender| !sender.is_closed());
     let there: Vec<_> = waiting.keys().filter(|path| path.exists()).cloned().collect();
     for path in there {

@@ -1,7 +1,8 @@
+use crate::locks::lock;
 use std::{
     collections::BTreeMap,
     sync::{
-        Mutex, PoisonError,
+        Mutex,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
@@ -38,13 +39,13 @@ impl Stats {
     const REASONS: usize = 100;
 
     pub(crate) fn count_stock(&self, reason: String) {
-        let mut stock = self.stock.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stock = lock(&self.stock);
         if stock.len() < Self::REASONS || stock.contains_key(&reason) {
             *stock.entry(reason).or_default() += 1;
         }
     }
 
     pub(crate) fn stock(&self) -> BTreeMap<String, u64> {
-        self.stock.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.stock).clone()
     }
 }
