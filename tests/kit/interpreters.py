@@ -10,12 +10,13 @@ _VERSIONS = ("2.7", "3.6", "3.7", "3.8", "3.9", "3.10", "3.11", "3.12", "3.13", 
 
 
 def interpreters() -> dict[str, str]:
-    """Return them by version, from pyenv and the PATH."""
+    """Return them by version, from pyenv, from the PATH, and the newest from NEWEST_PYTHON (`./dev matrix`)."""
     found = {}
+    unpacked = Path(os.environ.get("NEWEST_PYTHON", "")) / "usr" / "bin"
     root = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser() / "versions"
     for version in _VERSIONS:
         installed = sorted(root.glob(f"{version}.*/bin/python"))
-        named = shutil.which(f"python{version}", path="/usr/bin:/usr/local/bin")
+        named = shutil.which(f"python{version}", path=f"/usr/bin:/usr/local/bin:{unpacked}")
         if installed or named:
             found[version] = str(installed[-1]) if installed else str(named)
     return found
