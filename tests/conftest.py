@@ -58,3 +58,12 @@ def open_folder() -> Iterator[Path]:
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def collections() -> str:
+    """The folder with the community's collections; `./dev test` makes it."""
+    folder = os.environ.get("SLIPSTREAM_TEST_COLLECTIONS")
+    if not folder:
+        pytest.skip("SLIPSTREAM_TEST_COLLECTIONS names no folder with the community's collections")
+    return folder

@@ -20,3 +20,5 @@ done
 rm -rf "$state"
 "$patchelf" --set-interpreter "$home/usr/lib64/ld-linux-x86-64.so.2" \
     --force-rpath --set-rpath "$home/usr/lib/x86_64-linux-gnu" "$folder/usr/bin/python$version"
+# Debian's ensurepip takes pip from where packages are installed.
+sed -i "s|'/usr/share/python-wheels|'$home/usr/share/python-wheels|" "$folder/usr/lib/python$version/"{ensurepip/__init__,_sysconfigdata_*}.py

@@ -86,15 +86,6 @@ SUDOSU = f"""
 """
 
 
-@pytest.fixture(scope="session")
-def collections() -> str:
-    """The folder with the community's collections; `./dev test` makes it."""
-    folder = os.environ.get("SLIPSTREAM_TEST_COLLECTIONS")
-    if not folder:
-        pytest.skip("SLIPSTREAM_TEST_COLLECTIONS names no folder with the community's collections")
-    return folder
-
-
 @pytest.fixture
 def standins(open_folder: Path) -> Path:
     """A folder with two more: in `open` the programs ask nothing, in `asking` they want a password."""
