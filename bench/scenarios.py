@@ -56,7 +56,7 @@ class Bench:
             Scenario("debug", "a further `debug`, one host", self._step("debug", 100), {"stock": 0.3}),
             Scenario("wide", "20 hosts x 10 `command`, warm", self._wide(), {"mitogen": 0.25, "stock": 0.12}),
             Scenario(
-                "wide-cold", "20 hosts x 10 `command`, cold", self._cold("command_10", "h[0:19]"), {"mitogen": 0.6}
+                "wide-cold", "20 hosts x 10 `command`, cold", self._cold("command_10", "h*[0:19]"), {"mitogen": 0.6}
             ),
             Scenario(
                 "hosts",
@@ -94,7 +94,7 @@ class Bench:
         return measure
 
     def _wide(self) -> Callable[[Way], Sample]:
-        return self._warm("command", "command_10", "h[0:19]")
+        return self._warm("command", "command_10", "h*[0:19]")
 
     def _hosts(self) -> Callable[[Way], Sample]:
         return self._warm("command", "command_5", "h*", memory=True)
