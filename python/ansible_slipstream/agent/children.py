@@ -3,7 +3,6 @@
 from __future__ import absolute_import
 
 import errno
-import gc
 import os
 import signal
 
@@ -134,7 +133,6 @@ class Children(object):
     def _serve(self, control):
         """Be ready, wait for the job, run it; never returns."""
         module.prepare()
-        _touch_memory()
         told = _hear(control)
         os.close(control)
         files = self._closures.files(told.control["closure"])
@@ -172,12 +170,3 @@ def _hear(control):
             os._exit(0)
         for told in decoder.feed(data):
             return told
-
-
-def _touch_memory():
-    """Copy the pages that a module writes to (every reference counts) before anybody waits for it."""
-    if hasattr(gc, "unfreeze"):
-        gc.unfreeze()
-        for _ in gc.get_objects():
-            pass
-        gc.freeze()
