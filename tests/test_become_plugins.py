@@ -7,7 +7,6 @@ is named by SLIPSTREAM_TEST_COLLECTIONS.
 from __future__ import annotations
 
 import fcntl
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
