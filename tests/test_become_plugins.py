@@ -1,12 +1,13 @@
 """Become plugins of the community's collection: the same results as under stock, accelerated where that is safe.
 
 doas, sudo and su are real; what else they call is a stand-in (`standins/privileged.py`). The collection's folder
-is named by SLIPSTREAM_TEST_COLLECTIONS.
+is named by SLIPSTREAM_TEST_COLLECTIONS, sudo-rs by SLIPSTREAM_TEST_SUDO_RS.
 """
 
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,6 +79,21 @@ NEEDS_TERMINAL = """
     - {name: sudo on a terminal, command: id -un}
     - {name: sudo on a terminal again, command: id -un}
     - {name: sudo on a terminal copies, copy: {content: x, dest: "{{ work }}/erin"}}
+"""
+SUDO_RS = f"""
+- hosts: sudo,sudo_password,sudo_wrong,sudo_missing,sudo_refused
+  gather_facts: false
+  ignore_errors: true
+  tasks:
+    - {{name: command, command: id}}
+    - {{name: environment, shell: env | grep -v SSH_TTY | sort}}
+    - {{name: another user, command: id -un, become_user: {BOB.name}}}
+    - {{name: login shell, shell: "pwd; echo $HOME", become_flags: -i}}
+    - {{name: flags, command: id -un, become_flags: -n}}
+    - {{name: raw, raw: id -un}}
+    - {{name: copies, copy: {{content: x, dest: "{{{{ work }}}}/{{{{ inventory_hostname }}}}"}}}}
+    - {{name: no such user, command: id, become_user: no-such-account}}
+    - {{name: as itself, command: id -un, become: false}}
 """
 SUDOSU = f"""
     - {{name: sudosu, command: pwd, become_method: community.general.sudosu}}
@@ -187,3 +203,29 @@ def test_methods_that_need_a_terminal(
     # Nobody has tried an agent with these.
     untried = [reason for reason in report["stock"] if reason.startswith(("no pipelining", "the become plugin"))]
     assert sum(report["stock"][reason] for reason in untried) >= 5, report
+
+
+@pytest.fixture
+def sudo_rs(open_folder: Path) -> Iterator[Path]:
+    """A sudo-rs with rights, and rules of its own: it does not know all that our sudoers files say."""
+    program = os.environ.get("SLIPSTREAM_TEST_SUDO_RS")
+    if not program:
+        pytest.skip("SLIPSTREAM_TEST_SUDO_RS names no sudo-rs")
+    sudo = open_folder / "sudo"
+    shutil.copy(program, sudo)
+    sudo.chmod(0o4755)
+    rules = Path("/etc/sudoers-rs")
+    rules.write_text(f"{ALICE.name} {ALICE.sudo}\n{BOB.name} {BOB.sudo}\n")
+    rules.chmod(0o440)
+    yield sudo
+    rules.unlink()
+
+
+def test_sudo_rs(venv: Path, sshd: Sshd, open_folder: Path, sudo_rs: Path) -> None:
+    """Stock's plugin does not know its prompt: who needs a password waits for one until the time is over."""
+    environment = {"ANSIBLE_BECOME_EXE": str(sudo_rs), "ANSIBLE_TIMEOUT": "2"}
+    stock, ours, report = both(venv, sshd, open_folder, SUDO_RS, environment)
+    assert_equal(stock, ours)
+    told = [event.host for event in ours.events if event.kind == "ok" and event.task == "command"]
+    assert "sudo" in told
+    assert report["tickets"] >= 10, report

@@ -10,6 +10,7 @@ from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.module_utils.common.text.converters import to_bytes, to_native
 
 from .ticket import NotStarted
+from .versions import HAS_PROFILES
 
 # ssh's own debug lines must not be taken for prompts.
 SSH_DEBUG = re.compile(rb"^debug\d+: ")
@@ -58,10 +59,10 @@ class Escalation:
         return self._noise["stdout"] + self._lines["stdout"], self._noise["stderr"] + self._lines["stderr"]
 
     def timed_out(self) -> Exception:
-        """Return stock's error for a prompt that did not come."""
+        """Return stock's error for a prompt that did not come: up to 2.18 it fails the task, not the host."""
+        kind = AnsibleConnectionFailure if HAS_PROFILES else AnsibleError
         words = to_native(self._noise["stdout"])
-        message = f"Timeout ({int(self._timeout_s)}s) waiting for privilege escalation prompt: {words}"
-        failure: Exception = AnsibleConnectionFailure(message)
+        failure: Exception = kind(f"Timeout ({int(self._timeout_s)}s) waiting for privilege escalation prompt: {words}")
         return failure
 
     def _judge(self, flags: set[str]) -> tuple[str, bytes]:
