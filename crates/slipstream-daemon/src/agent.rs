@@ -22,6 +22,7 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     process::{Child, ChildStdin},
     sync::mpsc,
+    time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -65,7 +66,7 @@ impl Death {
     /// Waits for a start line whose output has ended; nothing if no signal has ended what it ran.
     async fn of(child: &mut Child, last_words: LastWords) -> Option<Self> {
         let ended = async { (child.wait().await, last_words.await) };
-        let (status, words) = tokio::time::timeout(DEATH_DEADLINE, ended).await.ok()?;
+        let (status, words) = timeout(DEATH_DEADLINE, ended).await.ok()?;
         let status = status.ok()?;
         let rc = status.code().or_else(|| status.signal().map(|number| KILLED_BY + number))?;
         // 255 is ssh's own failure.
@@ -330,14 +331,20 @@ async fn watch_over(
     let reading = read_frames(&agent, stdout);
     let writing = write_frames(&agent, stdin, frames);
     tokio::pin!(reading, writing);
-    let mut writer_ended = false;
-    let outcome = loop {
-        tokio::select! {
-            outcome = &mut reading => break outcome,
-            // The channel's other direction may still bring results.
-            _ = &mut writing, if !writer_ended => writer_ended = true,
-            () = async { agent.ending.cancelled().await; tokio::time::sleep(END_GRACE).await } => break Ok(()),
+    let channel = async {
+        let mut writer_ended = false;
+        loop {
+            tokio::select! {
+                outcome = &mut reading => break outcome,
+                // The channel's other direction may still bring results.
+                _ = &mut writing, if !writer_ended => writer_ended = true,
+            }
         }
+    };
+    tokio::pin!(channel);
+    let outcome = tokio::select! {
+        outcome = &mut channel => outcome,
+        () = agent.ending.cancelled() => timeout(END_GRACE, channel).await.unwrap_or(Ok(())),
     };
     if outcome.is_ok()
         && agent.is_alive()

@@ -90,12 +90,11 @@ pub(crate) async fn boot(
     // Whatever a start waits for ends with its client, and no later than the deadline: a target that says half
     // a word must not hold anybody up.
     tokio::select! {
-        booted = exchange(shared, link, spec, client) => booted,
-        () = client_gone.cancelled() => Err(Error::ClientGone),
-        () = tokio::time::sleep(GREETING_DEADLINE) => {
+        booted = timeout(GREETING_DEADLINE, exchange(shared, link, spec, client)) => booted.unwrap_or_else(|_| {
             let limit = GREETING_DEADLINE.as_secs();
             Ok(Booted::Refused(Refusal::saying(format!("no greeting after {limit} s"))))
-        }
+        }),
+        () = client_gone.cancelled() => Err(Error::ClientGone),
     }
 }
 

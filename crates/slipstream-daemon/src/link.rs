@@ -24,6 +24,7 @@ use tokio::{
     io::AsyncReadExt,
     process::{Child, ChildStderr},
     sync::watch,
+    time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
@@ -345,22 +346,28 @@ async fn start_master(
             None => std::future::pending().await,
         }
     };
-    tokio::select! {
-        biased;
-        Ok(()) = ready => {}
-        // Standard error ends with ssh: then its exit code is at hand and nothing is lost of its words.
-        () = words.hear(&mut stderr) => {
-            let rc = child.wait().await.ok().and_then(|s| s.code()).unwrap_or(255);
-            return Err(LinkError { rc, stderr: words.last(), denied: false });
+    // What ends it before it is ready: an exit code, and whether the password was wrong.
+    let login = async {
+        tokio::select! {
+            biased;
+            Ok(()) = ready => Ok(()),
+            // Standard error ends with ssh: then its exit code is at hand and nothing is lost of its words.
+            () = words.hear(&mut stderr) => {
+                Err((child.wait().await.ok().and_then(|s| s.code()).unwrap_or(255), false))
+            }
+            () = denied => Err((255, true)),
         }
-        () = denied => return Err(LinkError { rc: 255, stderr: words.last(), denied: true }),
-        () = tokio::time::sleep(CONNECT_DEADLINE) => {
+    };
+    match timeout(CONNECT_DEADLINE, login).await {
+        Ok(Ok(())) => {}
+        Ok(Err((rc, denied))) => return Err(LinkError { rc, stderr: words.last(), denied }),
+        Err(_) => {
             let limit = CONNECT_DEADLINE.as_secs();
             return Err(plain(format!("ssh to {} was not ready after {limit} s", spec.host)));
         }
     }
     // What was said before the socket appeared is in the pipe by now.
-    let _ = tokio::time::timeout(Duration::ZERO, words.hear(&mut stderr)).await;
+    let _ = timeout(Duration::ZERO, words.hear(&mut stderr)).await;
     Ok((child, stderr, words.last()))
 }
 
@@ -432,9 +439,8 @@ async fn unused(link: &Link) {
     loop {
         // The sender lives in `link`, so these waits can't fail.
         let _ = users.wait_for(|n| *n == 0).await;
-        tokio::select! {
-            () = tokio::time::sleep(linger) => return,
-            _ = users.wait_for(|n| *n > 0) => {}
+        if timeout(linger, users.wait_for(|n| *n > 0)).await.is_err() {
+            return;
         }
     }
 }

@@ -15,6 +15,7 @@ use std::{
 use tokio::{
     net::{UnixListener, UnixStream},
     signal::unix::{Signal, SignalKind, signal},
+    time::timeout,
 };
 use tracing::{info, warn};
 
@@ -100,10 +101,10 @@ async fn accept_until_end(
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => welcome(shared, stream),
-                // Out of descriptors: those who hold them will give some back.
+                // Out of descriptors: a client that leaves gives some back, an agent that ends does too.
                 Err(error) => {
                     warn!(%error, "accept");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    let _ = timeout(ACCEPT_PAUSE, shared.occupancy.subscribe().changed()).await;
                 }
             },
             _ = term.recv() => return Ok(false),
@@ -144,9 +145,8 @@ async fn unused(shared: &Shared) {
     loop {
         // The sender lives in `shared`, so these waits can't fail.
         let _ = occupancy.wait_for(|n| *n == 0).await;
-        tokio::select! {
-            () = tokio::time::sleep(shared.config.idle) => return,
-            _ = occupancy.wait_for(|n| *n > 0) => {}
+        if timeout(shared.config.idle, occupancy.wait_for(|n| *n > 0)).await.is_err() {
+            return;
         }
     }
 }
@@ -156,5 +156,5 @@ async fn end_links(shared: &Arc<Shared>) {
         link.close();
     }
     let mut watched = shared.watched.subscribe();
-    let _ = tokio::time::timeout(END_GRACE, watched.wait_for(|n| *n == 0)).await;
+    let _ = timeout(END_GRACE, watched.wait_for(|n| *n == 0)).await;
 }

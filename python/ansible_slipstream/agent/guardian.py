@@ -4,6 +4,7 @@ from __future__ import absolute_import
 
 import errno
 import os
+import select
 import signal
 import struct
 import time
@@ -90,9 +91,25 @@ def _watch(reader):
             running.add(pid)
         else:
             running.discard(pid)
-    for number in (signal.SIGTERM, signal.SIGKILL):
+    if running:
         for pid in running:
-            signal_group(pid, number)
-        if running and number == signal.SIGTERM:
-            # A deadline, not a poll: these are not our children, so nothing tells of their end.
-            time.sleep(KILL_GRACE_S)
+            signal_group(pid, signal.SIGTERM)
+        _await_end(running)
+        for pid in running:
+            signal_group(pid, signal.SIGKILL)
+
+
+def _await_end(groups):
+    """Wait until nothing is left of these process groups, as far as one is told (Linux, Python 3.9), or it is time."""
+    leaders = []
+    for pid in groups:
+        try:
+            leaders.append(os.pidfd_open(pid))
+        except (AttributeError, OSError):
+            pass
+    due = time.time() + KILL_GRACE_S
+    while True:
+        ended = select.select(leaders, [], [], max(0.0, due - time.time()))[0]
+        leaders = [leader for leader in leaders if leader not in ended]
+        if not ended or not (leaders or any(group_lives(pid) for pid in groups)):
+            return

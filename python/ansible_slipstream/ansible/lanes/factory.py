@@ -78,20 +78,21 @@ class Factory:
             return ShardLane(self._gathering, strategy, fields, self._baton, self._news, held_long)
         return Lane(strategy, fields, None if alone else self._baton, self._news, held_long)
 
-    def _wait(self, longest_s: float) -> bool:
-        """Wait until the strategy has something to look at; False if nothing is under way."""
+    def _wait(self, longest_s: float, idle_s: float) -> None:
+        """Wait until the strategy has something to look at; ``idle_s`` at most if nothing is under way."""
         strategy = self._strategy
         if strategy is None or self._baton.abandoned:
-            return False
+            self._news.wait((), idle_s)
+            return
         self._gathering.start(self._baton)
         # Results that are there do not end the wait: who looks for a free worker takes none of them.
         alive = [worker for worker in strategy._workers if worker is not None and worker.is_alive()]
         if not alive and not strategy._pending_results:
-            return False
+            self._news.wait((), idle_s)
+            return
         sentinels = {worker.sentinel for worker in alive} - {None}
         with self._baton.lent():
             self._news.wait(sentinels, longest_s)
-        return True
 
 
 def _width(strategy: Any) -> int:

@@ -7,7 +7,7 @@ import os
 import select
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from . import baton
@@ -56,16 +56,15 @@ class Watched(deque[Any]):
 class StrategyTime:
     """Stands for the module ``time`` in a strategy: its sleep ends with the first news."""
 
-    def __init__(self, wait: Any) -> None:
+    def __init__(self, wait: Callable[[float], None]) -> None:
         self._wait = wait
 
     def __getattr__(self, name: str) -> Any:
         return getattr(time, name)
 
     def sleep(self, seconds: float) -> None:
-        """Wait for news; without anything to wait for, sleep."""
-        if not self._wait():
-            time.sleep(seconds)
+        """Wait for news; without anything under way, as long as stock would sleep at most."""
+        self._wait(seconds)
 
 
 class LaneTime:
