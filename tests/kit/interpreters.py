@@ -12,7 +12,7 @@ _VERSIONS = ("2.7", "3.6", "3.7", "3.8", "3.9", "3.10", "3.11", "3.12", "3.13", 
 def interpreters() -> dict[str, str]:
     """Return them by version, from pyenv, from the PATH, and the newest from NEWEST_PYTHON (`./dev matrix`)."""
     found = {}
-    unpacked = Path(os.environ.get("NEWEST_PYTHON", "")) / "usr" / "bin"
+    unpacked = Path(os.environ.get("NEWEST_PYTHON", "/nonexistent"), "usr", "bin")
     root = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser() / "versions"
     for version in _VERSIONS:
         installed = sorted(root.glob(f"{version}.*/bin/python"))

@@ -213,7 +213,9 @@ def main() -> None:
         sys.exit("inside.py is for the first process of a sandbox: it kills all others")
     spec = Spec(**json.loads(Path(sys.argv[1]).read_text()))
     shared = Path(spec.shared)
-    sandbox.new_root(shared / "mounts", Path(spec.image), shared)
+    # The interpreter's own files, too: it may be of a pyenv, wherever that is.
+    needed = [Path(folder) for folder in (spec.venv, spec.sdist, sys.base_prefix, Path(__file__).parent)]
+    sandbox.new_root(shared / "mounts", shared, Path(spec.image), needed)
     if spec.net != "host":
         sandbox.start_network()
     sandbox.start_sshd(everywhere=spec.net != "host")

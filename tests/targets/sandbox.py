@@ -11,6 +11,7 @@ import resource
 import shutil
 import signal
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO
 
@@ -29,16 +30,23 @@ def run(*command: str) -> None:
     subprocess.run(command, check=True)
 
 
-def new_root(top: Path, image: Path, shared: Path) -> None:
-    """Stand in an overlay of ``/`` with the layer of ``image`` over it; only ``shared`` is the same folder."""
+def new_root(top: Path, shared: Path, image: Path | None, needed: Iterable[Path]) -> None:
+    """Stand in an overlay of ``/``, with the layer of ``image`` over it; only ``shared`` is the same folder.
+
+    Other file systems are overlaid too where they hold a folder that is ``needed``.
+    """
     run("mount", "--make-rprivate", "/")
     run("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", str(top))
     base, root = top / "base", top / "root"
-    for path in (base, root, top / "upper", top / "work"):
-        path.mkdir()
-    run("mount", "-o", "loop,ro,noload", str(image), str(base))
-    layers = f"lowerdir={base}/upper:/,upperdir={top}/upper,workdir={top}/work"
-    run("mount", "-t", "overlay", "overlay", "-o", layers, str(root))
+    base.mkdir()
+    root.mkdir()
+    if image:
+        run("mount", "-o", "loop,ro,noload", str(image), str(base))
+    _overlay(f"{base}/upper:/" if image else "/", top / "layer", root)
+    for number, point in enumerate(sorted({_mount_point(path) for path in needed} - {Path("/")})):
+        inside = root / point.relative_to("/")
+        inside.mkdir(parents=True, exist_ok=True)
+        _overlay(str(point), top / f"layer-{number}", inside)
     for folder in ("dev", "sys"):
         run("mount", "--rbind", f"/{folder}", str(root / folder))
     run("mount", "-t", "tmpfs", "tmpfs", str(root / "dev/shm"))
@@ -52,6 +60,20 @@ def new_root(top: Path, image: Path, shared: Path) -> None:
     for lock in Path("/etc").glob("*.lock"):
         lock.unlink()
     _plain_root_account()
+
+
+def _overlay(lower: str, layer: Path, where: Path) -> None:
+    upper, work = layer / "upper", layer / "work"
+    upper.mkdir(parents=True)
+    work.mkdir()
+    options = f"lowerdir={lower},upperdir={upper},workdir={work}"
+    run("mount", "-t", "overlay", "overlay", "-o", options, str(where))
+
+
+def _mount_point(path: Path) -> Path:
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    points = (Path(line.split()[4].encode().decode("unicode_escape")) for line in lines)
+    return max((point for point in points if path.is_relative_to(point)), key=lambda point: len(point.parts))
 
 
 def _plain_root_account() -> None:

@@ -13,7 +13,7 @@ pub(crate) fn bundle_level(compression: Compression) -> i32 {
     match compression {
         Compression::Off => 0,
         Compression::Fast => 1,
-        Compression::Auto => 9,
+        Compression::Auto => 10,
         Compression::Best => 12,
     }
 }
