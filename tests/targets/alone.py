@@ -12,7 +12,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import sandbox
+from kit import accounts
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -24,8 +27,18 @@ def main() -> None:
     top.mkdir()
     shared.mkdir()
     sandbox.new_root(top, shared, None, [CHECKOUT, Path(sys.base_prefix)])
+    _forget_accounts(shared)
     os.chdir(CHECKOUT)
     os.execvp(sys.argv[1], sys.argv[1:])
+
+
+def _forget_accounts(folder: Path) -> None:
+    """Have none of the tests' accounts: others that run now make and remove theirs below this overlay."""
+    sandbox.run("cp", "-a", "/etc", str(folder))
+    sandbox.run("mount", "--bind", str(folder / "etc"), "/etc")
+    for account in accounts.EVERYONE:
+        account.remove()
+    sandbox.run("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", "/home")
 
 
 if __name__ == "__main__":
