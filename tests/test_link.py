@@ -185,7 +185,11 @@ def test_trouble_reads_as_under_stock(venv: Path, sshd: Sshd, open_folder: Path,
     seen = []
     for mode in MODES:
         with Controller(venv, mode, sshd, open_folder / "run") as controller:
-            run = ping(controller, open_folder, *variables)
+            # Stock may find that ssh has ended by writing to it, and then says that instead of ssh's words.
+            for _ in range(10):
+                run = ping(controller, open_folder, *variables)
+                if mode != "stock" or "Broken pipe" not in str(run.events):
+                    break
             seen.append((run.rc, [(event.kind, event.result) for event in run.events]))
     assert seen[0][0] != 0
     assert seen[0] == seen[1]
