@@ -95,6 +95,19 @@ SUDO_RS = f"""
     - {{name: no such user, command: id, become_user: no-such-account}}
     - {{name: as itself, command: id -un, become: false}}
 """
+SAME_USER = f"""
+- hosts: plain
+  gather_facts: false
+  become: true
+  become_user: {ALICE.name}
+  tasks:
+    - {{name: same, shell: "echo ${{SUDO_USER:-nobody}}"}}
+    - {{name: same again, shell: "id -un; echo ${{SUDO_USER:-nobody}}"}}
+    - {{name: raw, raw: "echo ${{SUDO_USER:-nobody}}"}}
+    - {{name: copies, copy: {{content: x, dest: "{{{{ work }}}}/same"}}}}
+    - {{name: other, shell: "id -un; echo ${{SUDO_USER:-nobody}}", become_user: root}}
+    - {{name: not at all, shell: "echo ${{SUDO_USER:-nobody}}", become: false}}
+"""
 SUDOSU = f"""
     - {{name: sudosu, command: pwd, become_method: community.general.sudosu}}
     - {{name: sudosu again, command: id, become_method: community.general.sudosu, become_user: {BOB.name}}}
@@ -229,3 +242,17 @@ def test_sudo_rs(venv: Path, sshd: Sshd, open_folder: Path, sudo_rs: Path) -> No
     told = [event.host for event in ours.events if event.kind == "ok" and event.task == "command"]
     assert "sudo" in told
     assert report["tickets"] >= 8, report
+
+
+@pytest.mark.parametrize(("allowed", "told"), [("false", "nobody"), ("true", ALICE.name)])
+def test_become_the_login_user(venv: Path, sshd: Sshd, open_folder: Path, allowed: str, told: str) -> None:
+    """The become plugin is left out, unless become_allow_same_user says that it means something."""
+    stock, ours, report = both(venv, sshd, open_folder, SAME_USER, {"ANSIBLE_BECOME_ALLOW_SAME_USER": allowed})
+    assert_equal(stock, ours)
+    seen = outcomes(ours)
+    assert [seen[name] for name in ("same", "same again", "raw", "other", "not at all")] == [
+        *[told] * 3,
+        ALICE.name,
+        "nobody",
+    ]
+    assert report["tickets"] >= 5, report

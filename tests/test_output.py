@@ -52,7 +52,7 @@ def run_both(venv: Path, sshd: Sshd, folder: Path, play: str, callback: str, *op
     for mode in MODES:
         defaults = DEFAULTS.format(playbooks=PLAYBOOKS, folder=folder / "run", callback=callback)
         with Controller(venv, mode, sshd, folder / "run", defaults) as controller:
-            runs.append(controller.run(SHOWN / play, *options))
+            runs.append(controller.run_settled(SHOWN / play, *options))
     stock, ours = runs
     assert stock.rc == ours.rc and len(stock.events) > 5, stock.stdout + stock.stderr + ours.stderr
     return stock, ours

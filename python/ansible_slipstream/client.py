@@ -175,6 +175,10 @@ class Client:
         reply, said = self.ask("link", link.secret, key=self.link_key(link), **spec)
         return str(reply["control_path"]), said
 
+    def count_bytes(self, link: Link, up: int, down: int) -> None:
+        """Count bytes that went over a link to and from its target, past the daemon."""
+        self.ask("moved", link=self.link_key(link), up=up, down=down)
+
     def link_key(self, link: Link) -> str:
         """Return the link's identity: two links that differ in anything that matters differ here."""
         parts = [link.transport, link.host, link.argv, link.cwd, link.umask, link.prompt]
@@ -249,10 +253,11 @@ class Client:
         rest = _split(body, reply["out"])
         return Result(reply["rc"], bytes(output[0]) + rest[0], said + bytes(output[1]) + rest[1])
 
-    def discover(self, link: Link, agent: AgentStart) -> Result | None:
+    def discover(self, link: Link, agent: AgentStart, chooser: bytes = b"") -> Result | None:
         """Run interpreter discovery, whose line ends as an agent, and return what it printed.
 
-        None if the link has an agent of the login account already: nothing was run.
+        ``chooser`` is a program that the line reads before the agent. None if the link has an agent of the login
+        account already: nothing was run.
 
         Raises:
             Unreachable: no link; nothing ran.
@@ -260,10 +265,10 @@ class Client:
         fields: Json = {"link": self.link_key(link), "agent": asdict(agent)}
         said = b""
         try:
-            reply, body = self.ask("discover", **fields)
+            reply, body = self.ask("discover", chooser, **fields)
             if reply["op"] == "need_link":
                 said = self.open_link(link)[1]
-                reply, body = self.ask("discover", **fields)
+                reply, body = self.ask("discover", chooser, **fields)
         except NoAgent:
             return None
         except AgentRefused as refused:

@@ -75,7 +75,7 @@ enum Step {
     Abort,
 }
 
-/// Starts the agent of `spec` on `link`.
+/// Starts the agent of `spec` on `link`; its start line reads `first`, if there is something in it, before the agent.
 ///
 /// # Errors
 ///
@@ -84,13 +84,14 @@ pub(crate) async fn boot(
     shared: &Shared,
     link: &Arc<Link>,
     spec: &AgentSpec,
+    first: &[u8],
     client: &mut Client,
 ) -> Result<Booted, Error> {
     let client_gone = client.gone();
     // Whatever a start waits for ends with its client, and no later than the deadline: a target that says half
     // a word must not hold anybody up.
     tokio::select! {
-        booted = timeout(GREETING_DEADLINE, exchange(shared, link, spec, client)) => booted.unwrap_or_else(|_| {
+        booted = timeout(GREETING_DEADLINE, exchange(shared, link, spec, first, client)) => booted.unwrap_or_else(|_| {
             let limit = GREETING_DEADLINE.as_secs();
             Ok(Booted::Refused(Refusal::saying(format!("no greeting after {limit} s"))))
         }),
@@ -102,6 +103,7 @@ async fn exchange(
     shared: &Shared,
     link: &Arc<Link>,
     spec: &AgentSpec,
+    first: &[u8],
     client: &mut Client,
 ) -> Result<Booted, Error> {
     let mut start = match Start::spawn(shared, link, &spec.line, Copy::offer(link)) {
@@ -110,6 +112,7 @@ async fn exchange(
     };
     let mut proceeding = !spec.become_started;
     if proceeding {
+        send(&mut start.stdin, link, first).await;
         start.send_agent(link).await;
     } else {
         // Without a word from us the client can't know that its time for prompts is running.
@@ -219,14 +222,11 @@ impl Start {
     }
 
     async fn send_agent(&mut self, link: &Link) {
-        // If the process has ended, its output and exit code say so better than a broken pipe.
         let program = match &self.copy {
             Some(copy) => copy.program().into(),
             None => program::whole(link.compression(), link.target_cache()),
         };
-        link.bytes_up.add(program.len());
-        let _ = self.stdin.write_all(&program).await;
-        let _ = self.stdin.flush().await;
+        send(&mut self.stdin, link, &program).await;
     }
 
     async fn greeted(mut self, link: &Arc<Link>, spec: &AgentSpec, at: usize) -> Booted {
@@ -284,6 +284,13 @@ impl Refusal {
     fn saying(text: String) -> Self {
         Self { rc: 1, stdout: Vec::new(), stderr: text.into_bytes() }
     }
+}
+
+/// If the process has ended, its output and exit code say so better than a broken pipe.
+async fn send(stdin: &mut ChildStdin, link: &Link, program: &[u8]) {
+    link.bytes_up.add(program.len());
+    let _ = stdin.write_all(program).await;
+    let _ = stdin.flush().await;
 }
 
 /// Returns at most 256 characters of a target's words, without control characters.

@@ -46,7 +46,7 @@ async fn dispatch(
     match request {
         Request::Link(spec) => link(shared, client, *spec, Zeroizing::new(body)).await,
         Request::Run(request) => run::run(shared, client, *request, body).await,
-        Request::Discover { link, agent } => run::discover(shared, client, &link, agent).await,
+        Request::Discover { link, agent } => run::discover(shared, client, &link, agent, &body).await,
         Request::ClosureFind { key, run } => scan::find(shared, client, &key, &run).await,
         Request::ClosureScan { key, run, name, meta, world } => {
             let wanted = Wanted { key, name, meta, world: *world, content: body };
@@ -82,6 +82,13 @@ async fn dispatch(
         }
         Request::Stock { reason } => {
             shared.stats.count_stock(reason);
+            client.reply(&Reply::Done, vec![]).await
+        }
+        Request::Moved { link, up, down } => {
+            if let Some(link) = shared.link(&link) {
+                link.bytes_up.add(up);
+                link.bytes_down.add(down);
+            }
             client.reply(&Reply::Done, vec![]).await
         }
         Request::Status => client.reply(&Reply::Status { report: report(shared) }, vec![]).await,

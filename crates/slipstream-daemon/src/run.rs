@@ -85,7 +85,7 @@ async fn agent_for(
         let (reply, body) = refused(refusal);
         return Ok(Err(Stop::Say(reply, body)));
     }
-    Ok(match boot(shared, link, &request.agent, client).await? {
+    Ok(match boot(shared, link, &request.agent, b"", client).await? {
         Booted::Running(agent, noise) => {
             let _ = agent.noise.set(noise);
             slot.fill(Arc::clone(&agent));
@@ -219,13 +219,14 @@ async fn send_closure(shared: &Shared, agent: &Agent, closure: &ClosureInfo) -> 
 
 /// Runs interpreter discovery and keeps the agent that comes of it, for a run that names its key.
 ///
-/// A link that has an agent of the login account already needs no other: `NoAgent` says that
-/// nothing was run.
+/// The line reads `chooser`, a program, before the agent. A link that has an agent of the login account
+/// already needs no other: `NoAgent` says that nothing was run.
 pub(crate) async fn discover(
     shared: &Arc<Shared>,
     client: &mut Client,
     link: &str,
     spec: AgentSpec,
+    chooser: &[u8],
 ) -> Result<(), Error> {
     let Some(link) = shared.link(link) else {
         return client.reply(&Reply::NeedLink, vec![]).await;
@@ -234,7 +235,7 @@ pub(crate) async fn discover(
         return client.reply(&Reply::NoAgent, vec![]).await;
     }
     let used = link.enter();
-    let (reply, body) = match boot(shared, &used.0, &spec, client).await? {
+    let (reply, body) = match boot(shared, &used.0, &spec, chooser, client).await? {
         Booted::Running(agent, Noise { stdout, stderr }) => {
             // What is on standard output is the answer, for this once.
             let _ = agent.noise.set(Noise { stdout: vec![], stderr: stderr.clone() });

@@ -111,7 +111,8 @@ pub enum Request {
     Link(Box<LinkSpec>),
     /// Runs a module. The body holds its parameters.
     Run(Box<RunRequest>),
-    /// Runs interpreter discovery's command line, which ends as an agent by the interpreter it finds.
+    /// Runs interpreter discovery's command line, which ends as an agent by the interpreter it finds. The body is
+    /// a program that the line reads before the agent.
     Discover {
         /// The link to use.
         link: String,
@@ -190,6 +191,15 @@ pub enum Request {
     Stock {
         /// Why.
         reason: String,
+    },
+    /// Counts bytes that stock's ssh has moved over a link, past the daemon.
+    Moved {
+        /// The link.
+        link: String,
+        /// To the target.
+        up: usize,
+        /// From it.
+        down: usize,
     },
     /// Asks what is up.
     Status,

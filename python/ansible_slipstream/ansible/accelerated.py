@@ -50,7 +50,7 @@ class Accelerated:
     slipstream_ticket: Ticket | None = None
     # Agents may be in the way of the next literal command.
     slipstream_evict = False
-    # Set while stock discovers the interpreter, and until an agent was asked for.
+    # Set while stock discovers the interpreter.
     slipstream_discovery: Discovery | None = None
     # The key and the start line of the agent that discovery has started.
     slipstream_discovered: tuple[str, str] | None = None

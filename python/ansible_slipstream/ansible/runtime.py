@@ -10,7 +10,7 @@ import weakref
 from ansible import constants
 from ansible.utils.display import Display
 
-from ..client import Client
+from ..client import Client, Link
 from ..errors import DaemonError
 from ..settings import BadSetting, Settings, read
 from .lanes import baton
@@ -112,4 +112,13 @@ def count_stock(reason: str) -> None:
         client().ask("stock", reason=reason)
     except DaemonError:
         # Counting is a courtesy; the task runs all the same.
+        drop_client()
+
+
+def count_bytes(link: Link, up: int, down: int) -> None:
+    """Tell the daemon how much stock's ssh has moved over a link."""
+    try:
+        client().count_bytes(link, up, down)
+    except DaemonError:
+        # Counting is a courtesy, as above.
         drop_client()

@@ -11,7 +11,7 @@ import tempfile
 from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
-from ansible.module_utils.common.text.converters import to_native, to_text
+from ansible.module_utils.common.text.converters import to_bytes, to_native, to_text
 from ansible.plugins.connection import ssh as stock_ssh
 
 from ..client import AgentStart, Link, Result
@@ -69,7 +69,7 @@ class SshConnection(Accelerated):
                     # The module's own code, but stock can't tell it from ssh's.
                     raise self._not_sent(result.stderr)
                 return result.rc, result.stdout, result.stderr
-            discovered = self._discover(link, to_text(cmd[-1]))
+            discovered = self._discover(link, to_text(cmd[-1]), in_data)
             if discovered is not None:
                 self._close_sshpass_pipe()
                 shown.command(self.host, cmd)
@@ -97,6 +97,7 @@ class SshConnection(Accelerated):
         with shown.without(over_link):
             literal = [*helper, ssh[0], *over_link, *ssh[1:]]
             rc, stdout, stderr = self._stock_bare_run(literal, in_data, sudoable, checkrc)
+        runtime.count_bytes(link, len(cmd[-1]) + len(in_data or b""), len(stdout) + len(stderr))
         return rc, stdout, said + stderr
 
     @staticmethod
@@ -107,18 +108,24 @@ class SshConnection(Accelerated):
     def slipstream_show_escalation(self, words: str) -> None:
         shown.escalation(self.host, words)
 
-    def _discover(self, link: Link, line: str) -> Result | None:
+    def _discover(self, link: Link, line: str, in_data: bytes | None) -> Result | None:
         """Run interpreter discovery's question and start the agent that it leads to; None for anything else."""
-        discovery, self.slipstream_discovery = self.slipstream_discovery, None
-        if discovery is None or not discovery.asks(line) or self.slipstream_objection():
+        discovery = self.slipstream_discovery
+        if discovery is None or self.slipstream_objection():
             return None
-        result = runtime.client().discover(link, AgentStart(discovery.key, discovery.line(line), False))
-        if result is None or b"ENDFOUND" not in result.stdout:
+        if second := discovery.second_answer(in_data):
+            return Result(0, f"{second}\n".encode(), b"")
+        if not discovery.asks(line):
+            return None
+        start = AgentStart(discovery.key, discovery.line(line), False)
+        result = runtime.client().discover(link, start, discovery.chooser)
+        taken = discovery.take(line, to_text(result.stdout)) if result else None
+        if result is None or taken is None:
             # It is stock's to ask, and to complain.
             return None
-        start_line = discovery.start_line(line, to_text(result.stdout))
+        answer, start_line = taken
         self.slipstream_discovered = None if start_line is None else (discovery.key, start_line)
-        return dataclasses.replace(result, rc=0)
+        return dataclasses.replace(result, rc=0, stdout=to_bytes(answer))
 
     def _stock_bare_run(
         self, cmd: list[bytes], in_data: bytes | None, sudoable: bool, checkrc: bool
@@ -216,10 +223,10 @@ class SshConnection(Accelerated):
 
     def _file_transport_command(self, in_path: str, out_path: str, sftp_action: str) -> tuple[int, bytes, bytes]:
         """Move a file through an agent of the login account, or as stock does where there is none."""
+        link = self._link(self._ssh_vector())
+        self._close_sshpass_pipe()
         try:
             (in_path + out_path).encode()
-            link = self._link(self._ssh_vector())
-            self._close_sshpass_pipe()
             if sftp_action == "put":
                 self._put(link, in_path, out_path)
             else:
@@ -237,10 +244,15 @@ class SshConnection(Accelerated):
             raise AnsibleError(f"failed to transfer file to {in_path} {out_path}:\n\n{error}\n") from error
         except DaemonError:
             runtime.drop_client()
-        finally:
-            self._close_sshpass_pipe()
-        transport = super()._file_transport_command  # type: ignore[misc]
-        return transport(in_path, out_path, sftp_action)  # type: ignore[no-any-return]
+        moved: tuple[int, bytes, bytes] = super()._file_transport_command(  # type: ignore[misc]
+            in_path, out_path, sftp_action
+        )
+        with contextlib.suppress(OSError):
+            if sftp_action == "put":
+                runtime.count_bytes(link, os.path.getsize(in_path), 0)
+            else:
+                runtime.count_bytes(link, 0, os.path.getsize(out_path))
+        return moved
 
     @staticmethod
     def _put(link: Link, in_path: str, out_path: str) -> None:
