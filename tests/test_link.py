@@ -234,25 +234,6 @@ def test_locale_is_sent_on_as_ssh_is_configured_to(venv: Path, sshd: Sshd, open_
     assert not any(line.startswith("SLIPSTREAM") for line in lines)
 
 
-def test_discovery_and_agent_start_are_one_session(venv: Path, sshd: Sshd, open_folder: Path) -> None:
-    """The command line that looks for a Python goes on as the agent."""
-    playbook = open_folder / "play.yml"
-    playbook.write_text("[{hosts: discovery, gather_facts: false, tasks: [{ping: }, {ping: }]}]")
-    with Controller(venv, "slipstream", sshd, open_folder / "run") as controller:
-        before = sshd.sessions()
-        first = controller.run(playbook)
-        between = sshd.sessions()
-        second = controller.run(playbook)
-        after = sshd.sessions()
-        agents = controller.status()["links"][0]["agents"]
-    assert first.rc == second.rc == 0, first.stdout + first.stderr
-    assert first.events[0].result["ansible_facts"]["discovered_interpreter_python"].startswith("/usr/bin/python3")
-    assert between - before == 1
-    # The agent is there already: the question is asked alone, and up to 2.18 a Python for the distribution.
-    assert after - between == (1 if core(venv) >= (2, 19) else 2)
-    assert len(agents) == 1
-
-
 def test_key_in_a_variable_with_a_passphrase(
     venv: Path, sshd: Sshd, open_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
