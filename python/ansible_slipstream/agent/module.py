@@ -54,10 +54,17 @@ def _become_jobs(job, cwd):
         _enter(cwd)
     if job.get("rlimit_nofile"):
         _limit_files(job["rlimit_nofile"])
-    if importer.PY3:
-        import importlib
+    _forget_folders()
 
-        importlib.invalidate_caches()
+
+def _forget_folders():
+    """Have imports look into folders anew: packages may have been installed.
+
+    importlib.invalidate_caches would import importlib.metadata, email and zipfile since Python 3.12: 5 ms.
+    """
+    for finder in list(sys.path_importer_cache.values()):
+        if hasattr(finder, "invalidate_caches"):
+            finder.invalidate_caches()
 
 
 def _enter(cwd):

@@ -32,6 +32,9 @@ from .world import ALWAYS
 # If a ticket ever reached a target as a program, it would say so.
 TICKET_TEXT = b"""print('{"failed": true, "msg": "a slipstream ticket was run as a module: please report it"}')\n"""
 
+# What an agent imports once for all its modules: what each imports first, and what `command` does.
+PRELOADED = [*ALWAYS, "glob"]
+
 # These matter when the interpreter starts: they stay on the start line, so they make another agent.
 START_VARIABLES = ("PYTHON", "LD_", "LC_", "LANG", "DYLD_", "MALLOC_", "GLIBC_", "OPENSSL_", "HOME")
 
@@ -218,7 +221,7 @@ def _ticket_for(
         "env": _environment(action, shebang),
         "interpreter": _interpreter(shebang),
         "rlimit_nofile": _rlimit(task_vars, templar),
-        "preload": ALWAYS,
+        "preload": PRELOADED,
     }
     if not HAS_PROFILES:
         ticket.job["frames"] = traceback_lines(bool(ticket.job["rlimit_nofile"]))
