@@ -8,16 +8,51 @@ import signal
 
 from . import frames, importer, module
 
+try:
+    import mmap
+except ImportError:
+    # Some small machines have a Python without it.
+    mmap = None
+
 READ_SIZE = 65536
+
+
+class Farewell(object):
+    """What a process says as its last word: memory that it shares with the agent, no descriptor that modules see."""
+
+    def __init__(self):
+        self._page = mmap.mmap(-1, 2) if mmap else None
+
+    def say(self, code):
+        """Let go of all that others may wait for, and tell the exit code: to be taken down takes a while."""
+        os.chdir("/")
+        os.closerange(3, 1024)
+        if self._page is not None:
+            self._page[0:2] = bytes(bytearray((1, code & 0xFF)))
+        # The agent looks when both are closed.
+        os.closerange(0, 3)
+
+    def status(self):
+        """Return the status that the process is about to end with, None if it has not said it."""
+        if self._page is None:
+            return None
+        said, code = bytearray(self._page[0:2])
+        return code << 8 if said else None
+
+    def close(self):
+        """Give the memory back."""
+        if self._page is not None:
+            self._page.close()
 
 
 class Child(object):
     """A process that runs the job that it is told, once, and ends by itself if it is told none."""
 
-    def __init__(self, pid, control, out, err):
+    def __init__(self, pid, control, out, err, farewell):
         self.pid = pid
         self.out = out
         self.err = err
+        self.farewell = farewell
         self._control = control
 
     def tell(self, closure, job, params):
@@ -29,6 +64,7 @@ class Child(object):
         """Let the process end; its output interests nobody."""
         for fd in (self._control, self.out, self.err):
             os.close(fd)
+        self.farewell.close()
 
 
 class Children(object):
@@ -42,8 +78,8 @@ class Children(object):
         self._ready = None
         self._known = frozenset()
         self._uses = {}
-        # Told nothing, they end by themselves; somebody has to notice.
-        self._dismissed = set()
+        # Told nothing, or done with their jobs, they end by themselves; somebody has to notice.
+        self._leaving = set()
 
     def start(self, closure, job, params):
         """Return a process that runs the job.
@@ -83,7 +119,11 @@ class Children(object):
         if self._ready is not None and wait(self._ready.pid)[0]:
             self._ready.forget()
             self._ready = None
-        self._dismissed = set(pid for pid in self._dismissed if not wait(pid)[0])
+        self._leaving = set(pid for pid in self._leaving if not wait(pid)[0])
+
+    def leaves(self, pid):
+        """Notice the end of a child, whose job is done, when it comes."""
+        self._leaving.add(pid)
 
     def close(self):
         """Let the child that is ready end."""
@@ -94,7 +134,7 @@ class Children(object):
     def end(self):
         """Let the child that is ready end, and wait for it: not every machine has an init that would."""
         self.close()
-        for pid in self._dismissed:
+        for pid in self._leaving:
             try:
                 os.waitpid(pid, 0)
             except OSError:
@@ -102,10 +142,11 @@ class Children(object):
 
     def _dismiss(self, child):
         child.forget()
-        self._dismissed.add(child.pid)
+        self._leaving.add(child.pid)
 
     def _fork(self):
         pipes = []
+        farewell = Farewell()
         try:
             for _ in range(4):
                 pipes.extend(os.pipe())
@@ -123,20 +164,20 @@ class Children(object):
                     os.dup2(fd, number)
                 os.closerange(3, control_read)
                 os.closerange(control_read + 1, 1024)
-                self._serve(control_read)
+                self._serve(control_read, farewell)
             finally:
                 os._exit(70)
         for fd in (control_read, stdin_read, stdin_write, out_write, err_write):
             os.close(fd)
-        return Child(pid, control_write, out_read, err_read)
+        return Child(pid, control_write, out_read, err_read, farewell)
 
-    def _serve(self, control):
+    def _serve(self, control, farewell):
         """Be ready, wait for the job, run it; never returns."""
         module.prepare()
         told = _hear(control)
         os.close(control)
         files = self._closures.files(told.control["closure"])
-        module.run(told.control["job"], told.body, self._finder, self._preloaded, files, self._cwd)
+        module.run(told.control["job"], told.body, self._finder, self._preloaded, files, self._cwd, farewell.say)
 
 
 def _told(child, closure, job, params):

@@ -22,19 +22,20 @@ SILENT_DEATHS = (signal.SIGINT, signal.SIGPIPE)
 class Job(object):
     """One running module."""
 
-    def __init__(self, stream, flags, name, pid, out, err, base):
+    def __init__(self, stream, flags, name, child, base):
         self.stream = stream
         # Those of the frames that answer.
         self.flags = flags & frames.ALONE
         self.name = name
-        self.pid = pid
+        self.pid = child.pid
+        self.farewell = child.farewell
         self.base = base
         self.status = None
         # Descriptor to collected output, as long as it is open.
-        self.open = {out: [], err: []}
-        self.out, self.err = out, err
-        self.sizes = {out: 0, err: 0}
-        self.collected = {out: self.open[out], err: self.open[err]}
+        self.out, self.err = child.out, child.err
+        self.open = {self.out: [], self.err: []}
+        self.sizes = {self.out: 0, self.err: 0}
+        self.collected = dict(self.open)
         self.deadline = None
         self.given_up = False
 
@@ -63,14 +64,13 @@ class Jobs(object):
             words = ("slipstream: the module could not be started: %s\n" % error.strerror).encode("utf-8")
             self._writer.message(stream, {"op": "exit", "rc": 1, "out": 0}, words)
             return
-        pid, out_read, err_read = child.pid, child.out, child.err
-        started = Job(stream, frame.flags, job["name"], pid, out_read, err_read, preloaded.base)
-        for fd in (out_read, err_read):
+        started = Job(stream, frame.flags, job["name"], child, preloaded.base)
+        for fd in (child.out, child.err):
             fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_NONBLOCK)
             fcntl.fcntl(fd, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
             self._by_fd[fd] = started
-        self._by_pid[pid] = started
-        self._guardian.started(pid)
+        self._by_pid[child.pid] = started
+        self._guardian.started(child.pid)
 
     def descriptors(self):
         """Return the descriptors to wait for."""
@@ -199,12 +199,21 @@ class Jobs(object):
         for fd in list(job.open):
             self._close(job, fd)
         del self._by_pid[job.pid]
+        job.farewell.close()
         self._guardian.ended(job.pid)
 
     def _settle(self, job):
-        if job.status is None or job.open or job.given_up:
+        if job.open or job.given_up:
             return
+        if job.status is None:
+            # Answered before the process has ended, which nobody has to wait for.
+            job.status = job.farewell.status()
+            if job.status is None:
+                return
+            self._guardian.ended(job.pid)
+            self._children.leaves(job.pid)
         del self._by_pid[job.pid]
+        job.farewell.close()
         code, last_words = _shell_view(job.status)
         err = self._own_path(job, b"".join(job.collected[job.err])) + last_words
         out = self._own_path(job, b"".join(job.collected[job.out]))

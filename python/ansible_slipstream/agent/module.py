@@ -23,15 +23,21 @@ COMMAND_VARIABLES = ("SUDO_COMMAND", "DZDO_COMMAND")
 _kept = []
 
 
-def run(job, params, finder, preloaded, files, cwd):
-    """Run the module of ``job`` and end the process; never returns."""
+def run(job, params, finder, preloaded, files, cwd, say):
+    """Run the module of ``job``, ``say`` the exit code and end the process; never returns."""
     code = 70
+    pid = os.getpid()
     try:
         _become_jobs(job, cwd)
         code = _call(job, params, finder, preloaded, files)
     finally:
-        code = _finish(code)
-        os._exit(code)
+        try:
+            code = _finish(code)
+            # What a module has forked comes by here too.
+            if os.getpid() == pid:
+                say(code)
+        finally:
+            os._exit(code)
 
 
 def prepare():
