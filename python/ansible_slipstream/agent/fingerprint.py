@@ -22,6 +22,8 @@ LOGIN_FILES = (
     "/etc/security/pam_env.conf",
     "/etc/default/locale",
     "/etc/locale.conf",
+    "/usr/lib/locale",
+    "/usr/lib/locale/locale-archive",
     "/etc/localtime",
     "/etc/login.defs",
     "/etc/profile",

@@ -255,6 +255,7 @@ class Preloaded(object):
         try:
             for name in names:
                 __import__(name)
+            _load_locale()
         except BaseException:
             for name in set(sys.modules) - before:
                 if name.partition(".")[0] in PREFIXES:
@@ -281,6 +282,19 @@ class Preloaded(object):
         for name in list(sys.modules):
             if name.partition(".")[0] in PREFIXES:
                 del sys.modules[name]
+
+
+def _load_locale():
+    """Have the C library read the files of the environment's locale, which every module switches to."""
+    import locale
+
+    before = locale.setlocale(locale.LC_ALL)
+    try:
+        locale.setlocale(locale.LC_ALL, "")
+        locale.setlocale(locale.LC_ALL, before)
+    except locale.Error:
+        # There is no such locale: modules have an answer to that.
+        pass
 
 
 class _Nowhere(object):

@@ -68,15 +68,16 @@ class LocalConnection(Accelerated):
         return result.rc, result.stdout, result.stderr
 
     def _link(self) -> Link:
-        environment = {name: value for name, value in text_environment().items() if name not in VOLATILE}
+        environment = text_environment()
+        lasting = sorted(item for item in environment.items() if item[0] not in VOLATILE)
         os.umask(umask := os.umask(0))
         executable = constants.DEFAULT_EXECUTABLE
         return Link(
             transport="local",
             host="localhost",
             argv=[executable.split()[0] if executable else "/bin/sh"],
-            env=text_environment(),
-            identity_env={"environment": short_digest(sorted(environment.items()))},
+            env=environment,
+            identity_env={"environment": short_digest(lasting)},
             cwd=to_text(self.cwd or working_folder()),
             umask=umask,
             linger=runtime.settings().linger_s,

@@ -144,12 +144,13 @@ class SshConnection(Accelerated):
     def _link(self, arguments: list[bytes]) -> Link:
         """Return the link that a command with these arguments uses."""
         secret = self.get_option("password") or self._play_context.password
+        environment = text_environment()
         return Link(
             transport="ssh",
             host=to_text(self.host),
             argv=[to_text(argument) for argument in arguments],
-            env=text_environment(),
-            identity_env=_link_environment(),
+            env=environment,
+            identity_env=_of_the_link(environment),
             cwd=working_folder(),
             umask=0o077,
             linger=runtime.settings().linger_s,
@@ -332,8 +333,7 @@ def _is_more_than_content(path: str) -> bool:
     return not (stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and ours)
 
 
-def _link_environment() -> dict[str, str]:
-    environment = text_environment()
+def _of_the_link(environment: dict[str, str]) -> dict[str, str]:
     return {
         name: value for name, value in environment.items() if name in LINK_VARIABLES or name.startswith(LINK_PREFIXES)
     }
