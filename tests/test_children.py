@@ -36,3 +36,28 @@ def test_ready_child_is_one_is_replaced_and_goes_with_its_agent(venv: Path, sshd
         assert same_agent == agent and len(third) == 2 and guardian in third and ready not in third
         os.kill(agent, signal.SIGKILL)
         assert all(ended(pid, END_SECONDS) for pid in third)
+
+
+LOCKER = """
+import fcntl
+from ansible.module_utils.basic import AnsibleModule
+module = AnsibleModule({"path": {}})
+held = open(module.params["path"], "a")
+fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+# A process of that size takes longer to be taken down than the next task to begin.
+memory = b"x" * (200 << 20)
+module.exit_json()
+"""
+
+
+def test_what_a_module_holds_is_free_when_its_answer_is_there(venv: Path, sshd: Sshd, open_folder: Path) -> None:
+    """The answer does not wait for the end of the module's process."""
+    (open_folder / "library").mkdir()
+    (open_folder / "library" / "locker.py").write_text(LOCKER)
+    playbook = open_folder / "play.yml"
+    task = f"{{locker: {{path: {open_folder}/run/work/lock}}, loop: [1, 2, 3, 4, 5, 6]}}"
+    playbook.write_text(f"[{{hosts: plain, gather_facts: false, tasks: [{task}]}}]")
+    with Controller(venv, "slipstream", sshd, open_folder / "run") as controller:
+        run = controller.run(playbook, deadline_seconds=60)
+        assert controller.status()["tickets"] == 6
+    assert run.rc == 0, run.stdout + run.stderr

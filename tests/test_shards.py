@@ -21,12 +21,16 @@ WHO = """- {name: who, debug: {msg: "{{ lookup('pipe', 'echo $PPID') }}"}}\n"""
 
 @pytest.fixture
 def wide(open_folder: Path) -> list[str]:
-    """Options for a play on hosts that are all this machine."""
-    names = "\n".join(f"wide{n}" for n in range(1, HOSTS + 1))
+    return hosts_here(open_folder, HOSTS)
+
+
+def hosts_here(folder: Path, count: int) -> list[str]:
+    """Return options for a play on hosts that are all this machine."""
+    names = "\n".join(f"wide{n}" for n in range(1, count + 1))
     variables = "ansible_connection=local\nansible_python_interpreter=/usr/bin/python3\n"
-    inventory = open_folder / "wide.ini"
+    inventory = folder / "wide.ini"
     inventory.write_text(f"[wide]\n{names}\n[wide:vars]\n{variables}")
-    return ["-i", str(open_folder / "run" / "inventory.json"), "-i", str(inventory)]
+    return ["-i", str(folder / "run" / "inventory.json"), "-i", str(inventory)]
 
 
 @pytest.fixture
@@ -43,17 +47,22 @@ def write(folder: Path, tasks: str) -> Path:
     return playbook
 
 
-@pytest.mark.parametrize("forks", [HOSTS, 64])
+@pytest.mark.parametrize(
+    ("shards", "hosts", "forks"),
+    [("2", HOSTS, HOSTS), ("2", HOSTS, 64), ("1", 1, 5), ("1", 2, 1), ("1", 2, 5), ("1", 20, 5), ("1", 20, 64)],
+)
 def test_wide_play_reads_as_under_stock(
-    venv: Path, sshd: Sshd, open_folder: Path, wide: list[str], monkeypatch: pytest.MonkeyPatch, forks: int
+    venv: Path, sshd: Sshd, open_folder: Path, monkeypatch: pytest.MonkeyPatch, shards: str, hosts: int, forks: int
 ) -> None:
-    monkeypatch.setenv("SLIPSTREAM_SHARDS", "2")
+    """In shards and in lanes of one process, with more forks than hosts and with fewer."""
+    monkeypatch.setenv("SLIPSTREAM_SHARDS", shards)
+    options = [*hosts_here(open_folder, hosts), "-f", str(forks)]
     runs = []
     for mode in MODES:
         with Controller(venv, mode, sshd, open_folder / "run") as controller:
             controller.variables["ANSIBLE_FILTER_PLUGINS"] = str(WIDE.parent.parent / "filter_plugins")
-            runs.append(controller.run(WIDE, *wide, "-f", str(forks), deadline_seconds=240))
-    assert len(runs[0].events) > 20 * HOSTS, runs[0].stdout
+            runs.append(controller.run(WIDE, *options, deadline_seconds=240))
+    assert len(runs[0].events) > 20 * hosts, runs[0].stdout
     assert list(map(str, run_differences(*runs))) == []
 
 
