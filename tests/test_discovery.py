@@ -7,9 +7,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from kit.runner import Controller
+from kit.compare import run_differences
+from kit.interpreters import interpreters
+from kit.runner import MODES, Controller
 from kit.sshd import Sshd
-from kit.versions import core
+from kit.versions import core, runs_on
 
 # Distributions and versions as /etc/os-release has them, and what platform.dist() says on an old Python.
 RELEASES = [("debian", version) for version in ("7", "8", "9", "10", "12", "")]
@@ -62,6 +64,33 @@ def test_discovery_and_agent_start_are_one_session(venv: Path, sshd: Sshd, open_
     # The agent is there already: the question is asked alone, and up to 2.18 a Python for the distribution.
     assert after - between == (1 if core(venv) >= (2, 19) else 2)
     assert len(agents) == 1
+
+
+CRASHER = """
+from ansible.module_utils.basic import AnsibleModule
+module = AnsibleModule({})
+raise ValueError("crashed")
+"""
+
+
+@pytest.mark.parametrize("version", [one for one in ("2.7", "3.6", "3.7", "3.8", "3.13") if one in interpreters()])
+def test_results_after_discovery_read_as_under_stock(venv: Path, sshd: Sshd, open_folder: Path, version: str) -> None:
+    """Old Pythons have words of their own for the script that tells of the distribution."""
+    if not runs_on(venv, version):
+        pytest.skip("this ansible-core's modules do not run there")
+    (open_folder / "library").mkdir()
+    (open_folder / "library" / "crasher.py").write_text(CRASHER)
+    playbook = open_folder / "play.yml"
+    playbook.write_text("[{hosts: root, gather_facts: false, tasks: [{crasher: , ignore_errors: true}, {ping: }]}]")
+    found = [interpreters()[version], "/usr/bin/python3"]
+    variables = {"ansible_python_interpreter": "auto", "ansible_interpreter_python_fallback": found}
+    runs = []
+    for mode in MODES:
+        with Controller(venv, mode, sshd, open_folder / "run") as controller:
+            runs.append(controller.run(playbook, "-e", json.dumps(variables), deadline_seconds=90))
+            assert mode == "stock" or controller.status()["tickets"] == 2
+    assert "crashed" in str(runs[0].events[0].result), runs[0].stdout
+    assert list(map(str, run_differences(*runs))) == []
 
 
 def test_the_target_finds_in_the_table_what_stock_does(venv: Path) -> None:

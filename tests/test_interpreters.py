@@ -8,15 +8,12 @@ import pytest
 from kit.interpreters import interpreters
 from kit.runner import Controller
 from kit.sshd import Sshd
-from kit.versions import core
-
-# The oldest Python that each ansible-core's modules run on.
-OLDEST = {(2, 16): (2, 7), (2, 17): (3, 7), (2, 18): (3, 8), (2, 19): (3, 8), (2, 20): (3, 9), (2, 21): (3, 9)}
+from kit.versions import runs_on
 
 
 @pytest.mark.parametrize("version", interpreters())
 def test_modules_run_by_ticket(venv: Path, sshd: Sshd, open_folder: Path, version: str) -> None:
-    if tuple(map(int, version.split("."))) < OLDEST[core(venv)]:
+    if not runs_on(venv, version):
         pytest.skip("this ansible-core's modules do not run there")
     playbook = open_folder / "play.yml"
     playbook.write_text(

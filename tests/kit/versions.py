@@ -13,3 +13,12 @@ def core(venv: Path) -> tuple[int, int]:
     command = [str(venv / "bin" / "python"), "-c", "from ansible.release import __version__; print(__version__)"]
     major, minor = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split(".")[:2]
     return int(major), int(minor)
+
+
+# The oldest Python that each ansible-core's modules run on.
+_OLDEST = {(2, 16): (2, 7), (2, 17): (3, 7), (2, 18): (3, 8), (2, 19): (3, 8), (2, 20): (3, 9), (2, 21): (3, 9)}
+
+
+def runs_on(venv: Path, python: str) -> bool:
+    """Tell whether the modules of a virtual environment's ansible-core run on a Python, such as "3.9"."""
+    return tuple(map(int, python.split("."))) >= _OLDEST[core(venv)]

@@ -21,7 +21,11 @@ class Farewell(object):
     """What a process says as its last word: memory that it shares with the agent, no descriptor that modules see."""
 
     def __init__(self):
-        self._page = mmap.mmap(-1, 2) if mmap else None
+        try:
+            self._page = mmap.mmap(-1, 2) if mmap else None
+        except EnvironmentError:
+            # Out of memory; whoever wants an answer waits for the process.
+            self._page = None
 
     def say(self, code):
         """Let go of all that others may wait for, and tell the exit code: to be taken down takes a while."""

@@ -126,7 +126,9 @@ class Jobs(object):
             else:
                 for fd in list(job.open):
                     self._read(job, fd)
-                    self._close(job, fd)
+                    # It may have come to its end just now.
+                    if fd in job.open:
+                        self._close(job, fd)
                 self._settle(job)
 
     def give_up(self, stream):

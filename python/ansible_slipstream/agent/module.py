@@ -189,10 +189,9 @@ def _run_legacy(job, params, base):
     run_line, invoke_line, main_line = job["frames"]
     lines = [""] * main_line
     lines[run_line - 2] = "def invoke_module():"
-    lines[run_line - 1] = (
-        "    runpy.run_module(mod_name=fqn, init_globals=dict(_module_fqn=fqn, _modlib_path=base),"
-        " run_name='__main__', alter_sys=True)"
-    )
+    # In two lines as there: up to Python 3.7 a traceback names the last line of a call.
+    lines[run_line - 1] = "    runpy.run_module(mod_name=fqn, init_globals=dict(_module_fqn=fqn, _modlib_path=base),"
+    lines[run_line] = "        run_name='__main__', alter_sys=True)"
     lines[invoke_line - 2] = "def _ansiballz_main():"
     lines[invoke_line - 1] = "    invoke_module()"
     lines[main_line - 1] = "_ansiballz_main()"

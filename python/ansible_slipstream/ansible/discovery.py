@@ -56,7 +56,8 @@ class Discovery:
         names = " ".join(shlex.quote(name) for name in self._names)
         start = 'exec "$p" -c "$s"'
         if ASKS_TWICE:
-            start = f'a=$("$p" -c "$s"); printf "%s\\n" "$a"; case "$a" in /*) p=${{a%% *}};; esac; {start}'
+            # What the script has to say beside its answer is not for the modules that the agent will run.
+            start = f'a=$("$p" -c "$s" 2>/dev/null); printf "%s\\n" "$a"; case "$a" in /*) p=${{a%% *}};; esac; {start}'
         choose = f'for n in {names}; do p=$(command -v "$n"); case "$p" in /*) {start};; esac; done'
         return f"{asking}; exec /bin/sh -c {shlex.quote(f's={shlex.quote(self._first_stage)}; {choose}')}"
 
@@ -68,8 +69,9 @@ class Discovery:
         answer, end, rest = printed.partition(f"{END}\n")
         if not end:
             return None
-        path, _, second = rest.strip().partition(" ")
-        self._second_answer = second if second.startswith("{") else None
+        told, _, noise = (rest if ASKS_TWICE else "").partition("\n")
+        path, _, second = told.partition(" ")
+        self._second_answer = second if second.startswith("{") and not noise.strip() else None
         if not path.startswith("/"):
             path = next((word for word in answer.splitlines() if word.startswith("/")), "")
         start = None

@@ -248,11 +248,11 @@ class SshConnection(Accelerated):
         moved: tuple[int, bytes, bytes] = super()._file_transport_command(  # type: ignore[misc]
             in_path, out_path, sftp_action
         )
-        with contextlib.suppress(OSError):
-            if sftp_action == "put":
-                runtime.count_bytes(link, os.path.getsize(in_path), 0)
-            else:
-                runtime.count_bytes(link, 0, os.path.getsize(out_path))
+        # A piped file has been counted as a command's input or output.
+        if self.get_option("ssh_transfer_method") != "piped":
+            with contextlib.suppress(OSError):
+                put, size = sftp_action == "put", os.path.getsize(in_path if sftp_action == "put" else out_path)
+                runtime.count_bytes(link, size if put else 0, 0 if put else size)
         return moved
 
     @staticmethod
