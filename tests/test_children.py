@@ -6,7 +6,7 @@ import os
 import signal
 from pathlib import Path
 
-from kit import processes
+from kit import modules, processes
 from kit.runner import Controller
 from kit.running import END_SECONDS, ended
 from kit.sshd import Sshd
@@ -38,22 +38,9 @@ def test_ready_child_is_one_is_replaced_and_goes_with_its_agent(venv: Path, sshd
         assert all(ended(pid, END_SECONDS) for pid in third)
 
 
-LOCKER = """
-import fcntl
-from ansible.module_utils.basic import AnsibleModule
-module = AnsibleModule({"path": {}})
-held = open(module.params["path"], "a")
-fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-# A process of that size takes longer to be taken down than the next task to begin.
-memory = b"x" * (200 << 20)
-module.exit_json()
-"""
-
-
 def test_what_a_module_holds_is_free_when_its_answer_is_there(venv: Path, sshd: Sshd, open_folder: Path) -> None:
     """The answer does not wait for the end of the module's process."""
-    (open_folder / "library").mkdir()
-    (open_folder / "library" / "locker.py").write_text(LOCKER)
+    modules.install(open_folder, "locker", modules.LOCKER)
     playbook = open_folder / "play.yml"
     task = f"{{locker: {{path: {open_folder}/run/work/lock}}, loop: [1, 2, 3, 4, 5, 6]}}"
     playbook.write_text(f"[{{hosts: plain, gather_facts: false, tasks: [{task}]}}]")

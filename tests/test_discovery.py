@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from kit import modules
 from kit.compare import run_differences
 from kit.interpreters import interpreters
 from kit.runner import MODES, Controller
@@ -66,20 +67,12 @@ def test_discovery_and_agent_start_are_one_session(venv: Path, sshd: Sshd, open_
     assert len(agents) == 1
 
 
-CRASHER = """
-from ansible.module_utils.basic import AnsibleModule
-module = AnsibleModule({})
-raise ValueError("crashed")
-"""
-
-
 @pytest.mark.parametrize("version", [one for one in ("2.7", "3.6", "3.7", "3.8", "3.13") if one in interpreters()])
 def test_results_after_discovery_read_as_under_stock(venv: Path, sshd: Sshd, open_folder: Path, version: str) -> None:
     """Old Pythons have words of their own for the script that tells of the distribution."""
     if not runs_on(venv, version):
         pytest.skip("this ansible-core's modules do not run there")
-    (open_folder / "library").mkdir()
-    (open_folder / "library" / "crasher.py").write_text(CRASHER)
+    modules.install(open_folder, "crasher", modules.CRASHER)
     playbook = open_folder / "play.yml"
     playbook.write_text("[{hosts: root, gather_facts: false, tasks: [{crasher: , ignore_errors: true}, {ping: }]}]")
     found = [interpreters()[version], "/usr/bin/python3"]

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from kit import modules
+from kit.compare import run_differences
 from kit.interpreters import interpreters
-from kit.runner import Controller
+from kit.runner import MODES, Controller
 from kit.sshd import Sshd
 from kit.versions import runs_on
 
@@ -26,14 +28,20 @@ def test_modules_run_by_ticket(venv: Path, sshd: Sshd, open_folder: Path, versio
     - {name: command, command: "cat '{{ work }}/\\u00e4'", environment: {WORD: "\\u00fc"}}
     - {name: fail, command: "false", ignore_errors: true}
     - {name: bad, file: {path: /no/such/folder/x, state: touch}, ignore_errors: true}
+    - {name: crash, crasher: {}, ignore_errors: true}
 """
     )
+    modules.install(open_folder, "crasher", modules.CRASHER)
     interpreter = interpreters()[version]
-    with Controller(venv, "slipstream", sshd, open_folder / "run") as controller:
-        run = controller.run(playbook, "-e", f"ansible_python_interpreter={interpreter}", deadline_seconds=90)
-        assert run.rc == 0, run.stdout + run.stderr
-        status = controller.status()
-    assert status["tickets"] == 6 and status["stock"] == {}
+    runs = []
+    for mode in MODES:
+        with Controller(venv, mode, sshd, open_folder / "run") as controller:
+            options = ["-e", f"ansible_python_interpreter={interpreter}"]
+            runs.append(run := controller.run(playbook, *options, deadline_seconds=90))
+            assert run.rc == 0, run.stdout + run.stderr
+            status = controller.status() if mode == "slipstream" else {}
+    assert list(map(str, run_differences(*runs))) == []
+    assert status["tickets"] == 7 and status["stock"] == {}
     results = {event.task: event.result for event in run.events if event.task}
     assert results["setup"]["ansible_facts"]["ansible_python_version"].startswith(version)
     assert results["command"]["stdout"] == "w\u00f6rd"

@@ -1,0 +1,29 @@
+"""Modules that tests put into a `library` beside their playbooks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+# Ends with an exception that nobody catches.
+CRASHER = """
+from ansible.module_utils.basic import AnsibleModule
+module = AnsibleModule({})
+raise ValueError("crashed")
+"""
+# Holds a lock until its end, which comes late: it takes a while to take a process of that size down.
+LOCKER = """
+import fcntl
+from ansible.module_utils.basic import AnsibleModule
+module = AnsibleModule({"path": {}})
+held = open(module.params["path"], "a")
+fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+memory = b"x" * (200 << 20)
+module.exit_json()
+"""
+
+
+def install(folder: Path, name: str, source: str) -> None:
+    """Make a module known to the playbooks of a folder."""
+    library = folder / "library"
+    library.mkdir(exist_ok=True)
+    (library / f"{name}.py").write_text(source)
