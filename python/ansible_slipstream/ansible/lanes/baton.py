@@ -64,6 +64,14 @@ def waiting() -> Iterator[None]:
         _local.waits = False
 
 
+def pause(seconds: float) -> None:
+    """Wait that long, and let other lanes run meanwhile; less if its lanes come to stand still."""
+    lane = current()
+    over = threading.Event() if lane is None or lane.baton is None else lane.baton.over
+    with waiting():
+        over.wait(seconds)
+
+
 def excuse() -> None:
     """Do not count what this lane has done since it got the baton: work that serves all hosts."""
     lane = current()
@@ -77,7 +85,8 @@ class Baton:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._lock.acquire()
-        self._abandoned = False
+        # Set when the lanes of this baton stand still for good.
+        self.over = threading.Event()
         self._since = (0.0, 0.0)
         # Given back once, to the main thread that started the lane.
         self._starter: threading.Lock | None = None
@@ -91,7 +100,7 @@ class Baton:
         try:
             started.acquire()
         except BaseException:
-            self._abandoned = True
+            self.over.set()
             raise
 
     def hand_over(self) -> None:
@@ -117,7 +126,7 @@ class Baton:
     def take(self) -> None:
         """Wait for the baton."""
         self._lock.acquire()
-        if self._abandoned:
+        if self.over.is_set():
             # Not an end but a stop: the process is about to exit, and clean-up code would run tasks.
             threading.Event().wait()
         self.start_clock()
@@ -125,11 +134,6 @@ class Baton:
     def start_clock(self) -> None:
         """Count from here how long others wait."""
         self._since = (time.monotonic(), time.thread_time())
-
-    @property
-    def abandoned(self) -> bool:
-        """Whether the lanes of this baton stand still for good."""
-        return self._abandoned
 
     @contextlib.contextmanager
     def lent(self) -> Iterator[None]:
@@ -139,7 +143,7 @@ class Baton:
             yield
             self._lock.acquire()
         except BaseException:
-            self._abandoned = True
+            self.over.set()
             raise
 
 

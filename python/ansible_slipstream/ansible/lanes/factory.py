@@ -70,7 +70,7 @@ class Factory:
         if reason is not None:
             display.debug(f"slipstream: a worker process for {task.action}: {reason}")
             return self._stock_worker(*args, **kwargs)
-        if self._baton.abandoned:
+        if self._baton.over.is_set():
             self._baton = Baton()
         held_long = functools.partial(self._choice.note_slow, task)
         # The free strategy has no steps.
@@ -81,7 +81,7 @@ class Factory:
     def _wait(self, longest_s: float, idle_s: float) -> None:
         """Wait until the strategy has something to look at; ``idle_s`` at most if nothing is under way."""
         strategy = self._strategy
-        if strategy is None or self._baton.abandoned:
+        if strategy is None or self._baton.over.is_set():
             self._news.wait((), idle_s)
             return
         self._gathering.start(self._baton)

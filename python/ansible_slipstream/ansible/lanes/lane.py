@@ -86,7 +86,7 @@ class Lane:
 
     def is_alive(self) -> bool:
         """Tell whether the task still runs; one that stands still for good does not."""
-        return self._alive and not (self.baton is not None and self.baton.abandoned)
+        return self._alive and not (self.baton is not None and self.baton.over.is_set())
 
     @property
     def exitcode(self) -> int | None:
