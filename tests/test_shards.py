@@ -1,4 +1,4 @@
-"""Wide steps whose lanes run in several processes: as under stock, and ended with the playbook."""
+"""Steps in lanes, those of wide plays in several processes: as under stock, and ended with the playbook."""
 
 from __future__ import annotations
 

@@ -251,8 +251,8 @@ class SshConnection(Accelerated):
         # A piped file has been counted as a command's input or output.
         if self.get_option("ssh_transfer_method") != "piped":
             with contextlib.suppress(OSError):
-                put, size = sftp_action == "put", os.path.getsize(in_path if sftp_action == "put" else out_path)
-                runtime.count_bytes(link, size if put else 0, 0 if put else size)
+                up, down = (os.path.getsize(in_path), 0) if sftp_action == "put" else (0, os.path.getsize(out_path))
+                runtime.count_bytes(link, up, down)
         return moved
 
     @staticmethod
