@@ -9,7 +9,7 @@ import socket
 import subprocess
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,22 @@ def test_become_agent_begins_with_what_the_login_agent_has(venv: Path, sshd: Ssh
         assert [(agent["become"], agent["resting"]) for agent in link["agents"]] == [(False, False)]
 
 
+@pytest.mark.parametrize(("first", "second"), [("", ", become: true"), (", become: true", "")])
+def test_module_that_one_agent_was_sent_later_does_not_cross_again_for_another(
+    venv: Path, sshd: Sshd, open_folder: Path, first: str, second: str
+) -> None:
+    setup = "{setup: {gather_subset: '!all,!min,distribution'}%s}"
+    with (
+        Controller(venv, "slipstream", sshd, open_folder / "run") as controller,
+        relayed(controller, sshd, open_folder) as run,
+    ):
+        both = f"{COMMAND}, {ROOTS_COMMAND}"
+        once = run("plain", f"{both}, {setup % first}")
+        controller.tool("stop")
+        assert run("plain", f"{both}, {setup % first}, {setup % second}") < once + LITTLE
+        assert controller.status()["tickets"] == 4
+
+
 def test_agents_that_cannot_reach_each_other_are_sent_everything(venv: Path, sshd: Sshd, open_folder: Path) -> None:
     elsewhere = open_folder / "elsewhere"
     elsewhere.write_text('#!/bin/sh\nexec sudo unshare --net sudo "$@"\n')
@@ -130,22 +146,27 @@ class Agent:
         return said
 
 
-def closure(name: str) -> tuple[dict[str, Any], bytes]:
-    head = json.dumps({"names": name, "files": [0], "sizes": [5]}).encode()
-    return {"op": "closure", "digest": hashlib.sha256(name.encode()).hexdigest(), "head": len(head)}, zlib.compress(
-        head + b"x = 1"
-    )
+CONTENT = b"x = 1"
 
 
-def visit(name: str, token: str) -> bytes:
-    """Ask for a copy; empty if it is refused."""
+def closure(name: str) -> tuple[dict[str, Any], bytes, bytes]:
+    """Return the message of a closure with one file, its head and the file."""
+    head = json.dumps({"names": name, "files": [0], "sizes": [len(CONTENT)]}).encode()
+    digest = hashlib.sha256(name.encode()).hexdigest()
+    return {"op": "closure", "digest": digest, "head": len(head)}, head, CONTENT
+
+
+def visit(name: str, token: str, wanted: str = "") -> bytes:
+    """Ask for a copy, or for some contents; empty if it is refused."""
     with socket.socket(socket.AF_UNIX) as visitor:
         visitor.settimeout(10)
         visitor.connect(f"\0{name}")
-        visitor.sendall(token.encode())
         got = b""
-        while chunk := visitor.recv(65536):
-            got += chunk
+        # Who is sent away with something unread of what it has said hears a reset.
+        with suppress(ConnectionResetError, BrokenPipeError):
+            visitor.sendall(f"{token}{len(wanted):08}{wanted}".encode())
+            while chunk := visitor.recv(65536):
+                got += chunk
         return got
 
 
@@ -154,46 +175,98 @@ def interpreter(request: pytest.FixtureRequest) -> str:
     return interpreters()[request.param]
 
 
-def offered(agent: Agent, name: str) -> None:
-    """Have the agent offer itself; its answer to the run that follows tells when it has."""
-    agent.tell({"op": "serve", "name": name, "token": "right"})
+def listening(agent: Agent, name: str) -> None:
+    """Have the agent listen; its answer to the run that follows tells when it does."""
+    agent.tell({"op": "listen", "name": name, "token": "right"})
     agent.tell({"op": "rest"})
     agent.tell({"op": "run", "closure": "", "job": {}}, stream=1)
-    assert agent.read() == {"op": "stale", "what": "at rest"}
+    assert agent.read() == {"op": "stale", "what": "at rest", "damaged": False}
 
 
-def test_copy_is_given_to_who_knows_the_token_and_is_checked(interpreter: str) -> None:
-    name = f"slipstream-test-{os.getpid()}"
-    control, body = closure("a")
-    agent = Agent(interpreter)
-    agent.tell(control, body)
-    offered(agent, name)
-    assert visit(name, "wrong") == b""
-    copy = visit(name, "right")
+@pytest.fixture
+def holder(interpreter: str) -> Iterator[tuple[Agent, str]]:
+    """An agent that was sent one closure and listens, and its socket's name."""
+    agent, name = Agent(interpreter), f"slipstream-test-{os.getpid()}"
+    control, head, content = closure("a")
+    agent.tell(control, zlib.compress(head + content))
+    listening(agent, name)
+    yield agent, name
     assert agent.end() == b""
     with pytest.raises(ConnectionRefusedError):
         visit(name, "right")
+
+
+def test_copy_is_given_to_who_knows_the_token_and_is_checked(interpreter: str, holder: tuple[Agent, str]) -> None:
+    _, name = holder
+    control, head, content = closure("a")
+    assert visit(name, "wrong") == b""
+    # As often as somebody comes.
+    assert visit(name, "right") == visit(name, "right")
+    copy = visit(name, "right")
     program, history = copy[8 : 8 + int(copy[:8])], copy[8 + int(copy[:8]) :]
     assert program == b"the program"
-    expected = copies.reached("", control, body)
+    expected = copies.reached("", control, head + content)
+    another = frames.message(0, closure("b")[0], zlib.compress(head + content))
+    bomb = frames.message(0, control, zlib.compress(bytes(copies.INFLATED_MAX + 1)))
     for given, wanted, copied in (
         (history, expected, True),
-        (history + frames.message(0, *closure("b")), expected, True),
-        (history, copies.reached("", {**control, "head": 1}, body), False),
+        (history + another, expected, True),
+        (history, copies.reached("", {**control, "head": 1}, head + content), False),
         (history[:-1], expected, False),
         (b"", expected, False),
         (history[:20] + b"\0" + history[21:], expected, False),
         (b"\xff" * 100, expected, False),
+        (bomb, expected, False),
     ):
         other = Agent(interpreter, given, wanted)
-        assert other.hello["copied"] is copied, (given, wanted)
+        assert other.hello["copied"] is copied, (given[:200], wanted)
         assert other.end() == b""
 
 
-def test_offer_ends_with_its_agent(interpreter: str) -> None:
-    name = f"slipstream-test-{os.getpid()}"
+def test_contents_are_given_by_number(holder: tuple[Agent, str]) -> None:
+    assert visit(holder[1], "right", "0") == CONTENT
+    assert visit(holder[1], "right", "0,0") == CONTENT * 2
+    assert visit(holder[1], "right", "7") == b""
+    assert visit(holder[1], "wrong", "0") == b""
+    assert visit(holder[1], "right", "no number") == b""
+
+
+@pytest.mark.parametrize("wrong", ["", "name", "token", "uid", "numbers", "history"])
+def test_later_closure_comes_from_another_agent_or_not_at_all(
+    interpreter: str, holder: tuple[Agent, str], wrong: str
+) -> None:
+    control, head, content = closure("b")
+    history = copies.reached("", control, head + content)
+    source = {"name": holder[1], "token": "right", "uid": os.getuid(), "numbers": [0]}
+    whole: dict[str, Any] = {"history": history, "source": source}
+    bad = {"name": "nobody", "token": "wrong", "uid": 12345, "numbers": [1], "history": "0" * 64}
+    for fields in (whole, source):
+        fields.update({name: bad[name] for name in fields if name == wrong})
     agent = Agent(interpreter)
-    offered(agent, name)
+    agent.tell({**control, **whole}, zlib.compress(head))
+    name = f"slipstream-test-second-{os.getpid()}"
+    agent.tell({"op": "listen", "name": name, "token": "right"})
+    agent.tell({"op": "run", "closure": "not sent", "job": {}}, stream=1)
+    # What can't be had is said before anything runs.
+    assert agent.read() == {"op": "stale", "what": "a closure is damaged", "damaged": bool(wrong)}
+    if not wrong:
+        # It gives it to others as if it had been sent it.
+        copy = visit(name, "right")
+        other = Agent(interpreter, copy[8 + int(copy[:8]) :], history)
+        assert other.hello["copied"] is True
+        assert other.end() == b""
     assert agent.end() == b""
-    with pytest.raises(ConnectionRefusedError):
-        visit(name, "right")
+
+
+def test_visitor_that_says_nothing_holds_nobody_up(holder: tuple[Agent, str]) -> None:
+    agent, name = holder
+    silent = [socket.socket(socket.AF_UNIX) for _ in range(copies.VISITORS_MAX)]
+    for visitor in silent:
+        visitor.settimeout(10)
+        visitor.connect(f"\0{name}")
+    agent.tell({"op": "run", "closure": "", "job": {}}, stream=2)
+    assert agent.read()["op"] == "stale"
+    # No more than that many at once: who comes then is sent away.
+    assert visit(name, "right") == b""
+    for visitor in silent:
+        visitor.close()

@@ -3,6 +3,7 @@
 use crate::{
     batch::Batch,
     closures::Held,
+    copies::Listener,
     deflate::{self, Inflater},
     link::Link,
     locks::lock,
@@ -87,6 +88,8 @@ pub(crate) struct Agent {
     pub(crate) become_started: bool,
     /// What it holds. Whoever sends a closure keeps the lock until it is in the outbox.
     pub(crate) held: tokio::sync::Mutex<Held>,
+    /// Where it gives that to others, if it can.
+    pub(crate) listener: OnceLock<Listener>,
     outbox: mpsc::Sender<Frame>,
     streams: Mutex<HashMap<u32, OpenStream>>,
     next_stream: AtomicU32,
@@ -97,7 +100,7 @@ pub(crate) struct Agent {
     resting: AtomicBool,
     ending: CancellationToken,
     gone: CancellationToken,
-    link: Arc<Link>,
+    pub(crate) link: Arc<Link>,
 }
 
 impl Agent {
@@ -118,6 +121,7 @@ impl Agent {
             death: OnceLock::new(),
             become_started,
             held: tokio::sync::Mutex::new(held),
+            listener: OnceLock::new(),
             outbox,
             streams: Mutex::default(),
             next_stream: AtomicU32::new(1),
@@ -130,6 +134,9 @@ impl Agent {
         });
         link.agent_started(Arc::clone(&agent));
         agent.ask_for_compression();
+        if let Some(listener) = Listener::open(&agent, link) {
+            let _ = agent.listener.set(listener);
+        }
         tokio::spawn(watch_over(Arc::clone(&agent), (child, last_words), stdin, frames, stdout));
         agent
     }

@@ -106,7 +106,7 @@ async fn exchange(
     first: &[u8],
     client: &mut Client,
 ) -> Result<Booted, Error> {
-    let mut start = match Start::spawn(shared, link, &spec.line, Copy::offer(link)) {
+    let mut start = match Start::spawn(shared, link, &spec.line, Copy::of_most(link)) {
         Ok(start) => start,
         Err(e) => return Ok(Booted::Refused(Refusal::saying(e.to_string()))),
     };

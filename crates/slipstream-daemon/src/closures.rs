@@ -2,9 +2,11 @@
 
 use crate::{deflate, locks::lock};
 use slipstream_modgraph::look_at;
-use slipstream_wire::{ClosureHead, ClosureInfo, Compression, Digest, FileStamp, Frame, ToAgent, pack_names};
+use slipstream_wire::{
+    BlobSource, ClosureHead, ClosureInfo, Compression, Digest, FileStamp, Frame, ToAgent, pack_names,
+};
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap},
     path::Path,
     sync::{Arc, Mutex},
 };
@@ -17,20 +19,26 @@ pub(crate) type Blob = (Digest, Arc<[u8]>);
 
 /// A closure for agents that hold the same, as the body of [`slipstream_wire::ToAgent::Closure`].
 pub(crate) struct Bundle {
-    /// Bytes of the head.
-    head: u64,
+    /// In JSON.
+    head: Vec<u8>,
     /// The blobs that come along.
     blobs: Vec<Digest>,
+    /// Head and blobs, deflated.
     bytes: Vec<u8>,
-    /// Of the bytes.
+    /// At which level.
+    level: i32,
+    /// Of both, before that.
     digest: Digest,
 }
 
 /// What an agent has been sent.
 #[derive(Clone, Default)]
 pub(crate) struct Held {
-    closures: HashSet<Digest>,
+    /// How many blobs there were with each.
+    closures: HashMap<Digest, u32>,
     numbers: HashMap<Digest, u32>,
+    /// Blobs with lower numbers have come to the agent, as its answers tell.
+    arrived: u32,
     /// Of all closures in their order: agents with the same history number their blobs alike.
     history: Option<Digest>,
     /// Of all bodies.
@@ -50,27 +58,60 @@ impl Held {
 
     /// Tells whether the agent has that closure.
     pub(crate) fn has(&self, closure: &Digest) -> bool {
-        self.closures.contains(closure)
+        self.closures.contains_key(closure)
     }
 
-    /// Notes that a bundle is on its way, and returns the frame that brings it.
-    pub(crate) fn take(&mut self, closure: &Digest, bundle: &Bundle, cached: &BTreeSet<Digest>) -> Frame {
+    /// Notes that the agent has run a module of that closure, and so has what it was sent before.
+    pub(crate) fn answered(&mut self, closure: &Digest) {
+        self.arrived = self.arrived.max(self.closures.get(closure).copied().unwrap_or_default());
+    }
+
+    /// Returns the agent's numbers of all these blobs, if it has them.
+    pub(crate) fn numbers_of(&self, blobs: &[Digest]) -> Option<Vec<u32>> {
+        let arrived = |blob| self.numbers.get(blob).copied().filter(|number| *number < self.arrived);
+        blobs.iter().map(arrived).collect()
+    }
+
+    /// Notes that a bundle is on its way, and returns the frame that brings it, or says where it is.
+    pub(crate) fn take(
+        &mut self,
+        closure: &Digest,
+        bundle: &Bundle,
+        cached: &BTreeSet<Digest>,
+        source: Option<BlobSource>,
+    ) -> Frame {
         for blob in &bundle.blobs {
             let number = u32::try_from(self.numbers.len()).unwrap_or(u32::MAX);
             self.numbers.insert(blob.clone(), number);
         }
         let before = self.history.as_ref().map_or("", Digest::as_str);
-        let (closure_id, body) = (closure.as_str(), bundle.digest.as_str());
-        let after = Digest::of(format!("{before}{closure_id}:{}:{body}", bundle.head).as_bytes());
+        let (closure_id, content) = (closure.as_str(), bundle.digest.as_str());
+        let head = bundle.head.len() as u64;
+        let after = Digest::of(format!("{before}{closure_id}:{head}:{content}").as_bytes());
         self.history = Some(after.clone());
         self.bytes += bundle.bytes.len();
-        self.closures.insert(closure.clone());
-        let (digest, head) = (closure.clone(), bundle.head);
-        if cached.contains(&after) {
-            return Frame::message(0, &ToAgent::Closure { digest, head, cached: Some(after) }, vec![]);
-        }
-        let message = ToAgent::Closure { digest, head, cached: None };
-        Frame::message(0, &message, bundle.bytes.clone()).flagged(Frame::DEFLATED)
+        self.closures.insert(closure.clone(), u32::try_from(self.numbers.len()).unwrap_or(u32::MAX));
+        let digest = closure.clone();
+        let (history, source, body) = if cached.contains(&after) {
+            (Some(after), None, vec![])
+        } else if source.is_some() {
+            (Some(after), source, deflate::pack(&bundle.head, bundle.level))
+        } else {
+            (None, None, bundle.bytes.clone())
+        };
+        Frame::message(0, &ToAgent::Closure { digest, head, history, source }, body).flagged(Frame::DEFLATED)
+    }
+}
+
+impl Bundle {
+    /// Bytes on the wire.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The blobs that come along.
+    pub(crate) fn blobs(&self) -> &[Digest] {
+        &self.blobs
     }
 }
 
@@ -184,8 +225,10 @@ impl ClosureCache {
         }
         let head = serde_json::to_vec(&head).ok()?;
         let parts: Vec<&[u8]> = std::iter::once(&*head).chain(content.iter().map(AsRef::as_ref)).collect();
-        let bytes = deflate::pack(&parts.concat(), deflate::bundle_level(compression));
-        Some(Bundle { head: head.len() as u64, blobs, digest: Digest::of(&bytes), bytes })
+        let whole = parts.concat();
+        let level = deflate::bundle_level(compression);
+        let bytes = deflate::pack(&whole, level);
+        Some(Bundle { digest: Digest::of(&whole), blobs, bytes, level, head })
     }
 
     /// Number of closures, and bytes kept.
@@ -239,8 +282,13 @@ mod tests {
         let mut held = Held::default();
         let all = cache.bundle(&closure, &held, Compression::Auto).expect("bundle");
         assert_eq!(all.blobs, vec![Digest::of(b"x")]);
-        held.take(&closure.digest, &all, &BTreeSet::new());
+        held.take(&closure.digest, &all, &BTreeSet::new(), None);
         assert!(held.has(&closure.digest));
+        // Others may have it from there once the agent has answered.
+        assert_eq!(held.numbers_of(&all.blobs), None);
+        held.answered(&closure.digest);
+        assert_eq!(held.numbers_of(&all.blobs), Some(vec![0]));
+        assert_eq!(held.numbers_of(&[Digest::of(b"y")]), None);
         let none = cache.bundle(&closure, &held, Compression::Auto).expect("bundle");
         assert!(none.blobs.is_empty());
     }

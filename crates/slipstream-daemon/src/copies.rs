@@ -1,9 +1,36 @@
-//! Lets a new agent begin with what another agent of the same target was sent, so that it crosses
-//! the wire once. The new one takes nothing on trust: it checks digests that the daemon tells it.
+//! Lets an agent have what another agent of the same target was sent, when it starts and later, so that it
+//! crosses the wire once. It takes nothing on trust: it checks digests that the daemon tells it.
 
-use crate::{agent::Agent, askpass::random_hex, closures::Held, link::Link, program};
-use slipstream_wire::{Frame, ToAgent};
+use crate::{
+    agent::Agent,
+    askpass::random_hex,
+    closures::{Bundle, Held},
+    link::Link,
+    program,
+};
+use slipstream_wire::{BlobSource, Frame, ToAgent};
 use std::sync::{Arc, atomic::Ordering::Relaxed};
+
+/// Less is sent without asking another agent.
+const ASKED_FOR: usize = 2048;
+
+/// Where an agent gives what it has to others.
+pub(crate) struct Listener {
+    name: String,
+    token: String,
+}
+
+impl Listener {
+    /// Has an agent that has just started listen, if it can.
+    pub(crate) fn open(agent: &Agent, link: &Link) -> Option<Self> {
+        if !agent.hello.shares || link.no_copies.load(Relaxed) {
+            return None;
+        }
+        let (name, token) = (format!("slipstream-{}", random_hex()), random_hex());
+        let message = ToAgent::Listen { name: name.clone(), token: token.clone() };
+        agent.try_send(Frame::message(0, &message, vec![])).then_some(Self { name, token })
+    }
+}
 
 /// A copy that is on offer.
 pub(crate) struct Copy {
@@ -13,23 +40,17 @@ pub(crate) struct Copy {
 }
 
 impl Copy {
-    /// Has the agent that was sent most offer itself, if there is one that can.
-    pub(crate) fn offer(link: &Link) -> Option<Self> {
+    /// Takes the agent that was sent most, if there is one that listens.
+    pub(crate) fn of_most(link: &Link) -> Option<Self> {
         if link.no_copies.load(Relaxed) {
             return None;
         }
         let holder = most_sent(link.agents().into_iter())?;
-        // What is in the outbox arrives before the offer does.
+        let Listener { name, token } = holder.listener.get()?;
         let held = holder.held.try_lock().ok()?.clone();
-        let (name, token) = (format!("slipstream-{}", random_hex()), random_hex());
-        let program = program::copying(
-            (&name, &token, holder.hello.uid),
-            held.history(),
-            link.compression(),
-            link.target_cache(),
-        );
-        let told = holder.try_send(Frame::message(0, &ToAgent::Serve { name, token }, vec![]));
-        told.then_some(Self { holder, held, program })
+        let from = (name.as_str(), token.as_str(), holder.hello.uid);
+        let program = program::copying(from, held.history(), link.compression(), link.target_cache());
+        Some(Self { holder, held, program })
     }
 
     /// What the new agent's first stage reads.
@@ -47,6 +68,19 @@ impl Copy {
         }
         self.held
     }
+}
+
+/// Returns another agent of `link` that has all of a bundle's blobs, as `agent` can reach it.
+pub(crate) fn source(link: &Link, agent: &Arc<Agent>, bundle: &Bundle) -> Option<BlobSource> {
+    if bundle.len() < ASKED_FOR || agent.listener.get().is_none() || link.no_copies.load(Relaxed) {
+        return None;
+    }
+    // Its own blobs are locked, so it does not find itself.
+    link.agents().into_iter().filter(|other| other.is_alive()).find_map(|other| {
+        let Listener { name, token } = other.listener.get()?;
+        let numbers = other.held.try_lock().ok()?.numbers_of(bundle.blobs())?;
+        Some(BlobSource { name: name.clone(), token: token.clone(), uid: other.hello.uid, numbers })
+    })
 }
 
 /// Puts the one of a run's agents to rest that has most to give, if nobody else has as much; the
@@ -71,5 +105,7 @@ pub(crate) fn keep_one(link: &Link, done: &[Arc<Agent>]) {
 }
 
 fn most_sent(agents: impl Iterator<Item = Arc<Agent>>) -> Option<Arc<Agent>> {
-    agents.filter(|agent| agent.is_alive() && agent.hello.shares).max_by_key(|agent| agent.held_bytes())
+    agents
+        .filter(|agent| agent.is_alive() && agent.listener.get().is_some())
+        .max_by_key(|agent| agent.held_bytes())
 }

@@ -101,13 +101,14 @@ pub(crate) fn copying(
          def g():\n import _socket as k,struct,time\n t=time.time()+10\n c=k.socket(k.AF_UNIX,k.SOCK_STREAM)\n \
          c.settimeout(5)\n c.connect(b'\\0{name}')\n \
          if struct.unpack('3I',c.getsockopt(k.SOL_SOCKET,{SO_PEERCRED},12))[1]!={uid}:raise ValueError\n \
-         c.sendall(b'{token}')\n b=bytearray()\n \
+         c.sendall(b'{token}{:0LENGTH$}')\n b=bytearray()\n \
          while len(b)<1<<28 and time.time()<t:\n  d=c.recv(1<<18)\n  if not d:break\n  b+=d\n \
          n={LENGTH}+int(bytes(b[:{LENGTH}]));p=bytes(b[{LENGTH}:n])\n \
          if hashlib.sha256(p).hexdigest()!='{}':raise ValueError\n return p,bytes(b[n:])\n\
          try:s,h=g();e='{expected}'\n\
          except Exception:os.write(1,b'\\0SLIPSTREAM-MORE\\n');s=r(int(r({LENGTH})))\n\
          exec(zlib.decompress(s))\n",
+        0,
         agent.as_str()
     );
     pack(&program, compression)

@@ -4,14 +4,15 @@ use crate::{
     agent::{Agent, Noise, Stream},
     boot::{Booted, boot},
     connection::Client,
+    copies,
     error::Error,
     evict::evict_others,
     link::{Link, LinkError},
     registry::Shared,
     slot::Refusal,
 };
-use slipstream_wire::{AgentSpec, ClosureInfo, Frame, FromAgent, Reply, RunRequest, ToAgent};
-use std::sync::Arc;
+use slipstream_wire::{AgentSpec, ClosureInfo, Digest, Frame, FromAgent, Reply, RunRequest, ToAgent};
+use std::sync::{Arc, atomic::Ordering::Relaxed};
 use tracing::debug;
 
 /// An agent that calls itself stale right after its start, again and again, is not worth more tries.
@@ -146,7 +147,7 @@ async fn run_on(
         }
         match event {
             Some(frame) if frame.data => client.send(&Frame { stream: 0, ..frame }).await?,
-            Some(frame) => return answer(shared, &mut stream, client, frame).await,
+            Some(frame) => return answer(shared, &mut stream, &closure.digest, client, frame).await,
             None if !stream.was_sent() => return Ok(Some(Stop::Again)),
             None => {
                 let (reply, body) = match agent.death.get() {
@@ -183,6 +184,7 @@ async fn pass_on(noise: &Noise, client: &Client) -> Result<(), Error> {
 async fn answer(
     shared: &Shared,
     stream: &mut Stream,
+    closure: &Digest,
     client: &Client,
     frame: Frame,
 ) -> Result<Option<Stop>, Error> {
@@ -191,10 +193,17 @@ async fn answer(
         Ok(FromAgent::Exit { rc, out }) => {
             shared.stats.tickets.add(1);
             stream.agent.count_ticket();
+            if let Ok(mut held) = stream.agent.held.try_lock() {
+                held.answered(closure);
+            }
             Reply::Exit { rc, out }
         }
-        Ok(FromAgent::Stale { what }) => {
+        Ok(FromAgent::Stale { what, damaged }) => {
             debug!(agent = stream.agent.hello.pid, %what, "agent is stale");
+            if damaged {
+                // The next one is sent everything.
+                stream.agent.link.no_copies.store(true, Relaxed);
+            }
             stream.agent.retire();
             return Ok(Some(Stop::Again));
         }
@@ -206,14 +215,15 @@ async fn answer(
 }
 
 /// Sends a closure that the agent does not hold yet; false if it can't be sent.
-async fn send_closure(shared: &Shared, agent: &Agent, closure: &ClosureInfo) -> bool {
+async fn send_closure(shared: &Shared, agent: &Arc<Agent>, closure: &ClosureInfo) -> bool {
     let mut held = agent.held.lock().await;
     if held.has(&closure.digest) {
         return true;
     }
     let Some(bundle) = shared.closures.bundle(closure, &held, agent.compression()) else { return false };
     let Some(place) = agent.place().await else { return false };
-    place.send(held.take(&closure.digest, &bundle, &agent.hello.cached));
+    let source = copies::source(&agent.link, agent, &bundle);
+    place.send(held.take(&closure.digest, &bundle, &agent.hello.cached, source));
     true
 }
 

@@ -17,15 +17,20 @@ pub enum ToAgent {
         /// Files only while the link is slower than deflating them.
         auto: bool,
     },
-    /// Brings a closure. The body is deflated, whatever the flags say: a [`ClosureHead`] in JSON, then the blobs that the agent lacks.
+    /// Brings a closure. The body is deflated, whatever the flags say: a [`ClosureHead`] in JSON, then the blobs that
+    /// the agent lacks.
     Closure {
         /// The closure's id.
         digest: Digest,
         /// Bytes of the head.
         head: u64,
-        /// The id of the history that ends with it, if the target's cache has it: then there is no body.
+        /// The id of the history that ends with it, if it is to be had on the target: from the cache, and there is
+        /// no body, or from `source`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        cached: Option<Digest>,
+        history: Option<Digest>,
+        /// Who has the blobs; the body is only the head then.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        source: Option<BlobSource>,
     },
     /// Runs one module; the body holds its parameters.
     Run {
@@ -58,14 +63,14 @@ pub enum ToAgent {
         /// Bytes taken off the link.
         bytes: u64,
     },
-    /// Gives everything that the agent was sent to another agent of the same target.
-    Serve {
-        /// Of the abstract socket that the other one connects to.
+    /// Has the agent give what it was sent to other agents of the same target, from now on.
+    Listen {
+        /// Of the abstract socket that others connect to.
         name: String,
-        /// What it says first.
+        /// What they say first.
         token: String,
     },
-    /// Takes the agent out of use for good; all that is left to it is [`ToAgent::Serve`].
+    /// Takes the agent out of use for good; all that is left to it is to give to others ([`ToAgent::Listen`]).
     Rest,
     /// Ends the agent when its jobs are done.
     End,
@@ -82,6 +87,19 @@ pub struct ClosureHead {
     pub sizes: Vec<u64>,
 }
 
+/// Another agent of the same target that has blobs.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct BlobSource {
+    /// Of its socket.
+    pub name: String,
+    /// What it wants to hear first.
+    pub token: String,
+    /// Its account.
+    pub uid: u32,
+    /// Its own numbers of the blobs, in the order of the head's sizes.
+    pub numbers: Vec<u32>,
+}
+
 /// What an agent tells the daemon.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
@@ -93,6 +111,9 @@ pub enum FromAgent {
     Stale {
         /// What changed.
         what: String,
+        /// What it should have from elsewhere than the wire can't be had, or is not as it should be.
+        #[serde(default)]
+        damaged: bool,
     },
     /// A module ended; the body holds the rest of its standard output, then of its standard error.
     Exit {

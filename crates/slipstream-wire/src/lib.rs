@@ -10,7 +10,7 @@ mod names;
 mod request;
 mod scan;
 
-pub use agent::{AgentHello, ClosureHead, FromAgent, ToAgent};
+pub use agent::{AgentHello, BlobSource, ClosureHead, FromAgent, ToAgent};
 pub use digest::Digest;
 pub use frame::{Frame, FrameError, HEADER_LEN, Header, Kind, Limits, WIRE_VERSION};
 pub use names::pack_names;

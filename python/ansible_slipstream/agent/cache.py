@@ -8,6 +8,7 @@ import marshal
 import os
 import stat
 import sys
+import zlib
 
 from . import copies, frames
 
@@ -53,13 +54,14 @@ class Cache(object):
         return found[::-1][:NAMED_MAX]
 
     def closure(self, identity, before):
-        """Return the message and the body that lead from the history ``before`` to this one; None if damaged."""
+        """Return what leads from the history ``before`` to this one, None if it is damaged: message, body, content."""
         content = self._read(identity + CLOSURE)
         try:
             (frame,) = frames.Decoder().feed(content or b"")
-            if copies.reached(before, frame.control, frame.body) == identity:
-                return frame.control, frame.body
-        except (frames.BadFrame, KeyError, TypeError, ValueError):
+            unpacked = copies.inflated(frame.body)
+            if copies.reached(before, frame.control, unpacked) == identity:
+                return frame.control, frame.body, unpacked
+        except (frames.BadFrame, zlib.error, KeyError, TypeError, ValueError):
             pass
         self._drop(identity + CLOSURE)
         return None

@@ -31,7 +31,7 @@ class Agent(object):
         ready_children = children.Children(self._closures, self._finder, self._preloaded, modules_cwd)
         self._jobs = jobs.Jobs(self._writer, ready_children)
         self._files = files.Files(self._writer, cwd)
-        self._copies = copies.Copies(program)
+        self._copies = copies.Copies(program, self._closures)
         self._fingerprint = fingerprint.Fingerprint()
         # Of the closures that have come; see copies.reached.
         self._history = ""
@@ -48,7 +48,7 @@ class Agent(object):
             "fetch": lambda frame: self._files.fetch(frame.stream, frame.control),
             "compress": lambda frame: self._compress(frame.control),
             "credit": lambda frame: self._files.give_credit(frame.stream, frame.control),
-            "serve": lambda frame: self._copies.offer(frame.control["name"], frame.control["token"]),
+            "listen": lambda frame: self._copies.listen(frame.control["name"], frame.control["token"]),
             "rest": lambda frame: self._rest(),
             "end": lambda frame: self._end(),
         }
@@ -64,7 +64,8 @@ class Agent(object):
             # Nobody can unmount or remove a folder that a process stands in.
             os.chdir("/")
         while not self._ending or self._jobs.any():
-            watched = self._jobs.descriptors() + [wakeup] + ([] if self._ending else [STDIN])
+            visits = self._copies.descriptors()
+            watched = self._jobs.descriptors() + visits + [wakeup] + ([] if self._ending else [STDIN])
             ready = _wait(watched, self._jobs.timeout())
             if STDIN in ready:
                 self._receive()
@@ -73,7 +74,9 @@ class Agent(object):
                 self._jobs.reap()
                 self._copies.reap()
             for fd in ready:
-                if fd not in (STDIN, wakeup):
+                if fd in visits:
+                    self._copies.welcome()
+                elif fd not in (STDIN, wakeup):
                     self._jobs.readable(fd)
             self._jobs.tick()
         self._jobs.close()
@@ -123,26 +126,38 @@ class Agent(object):
         self._files.compress(message["files"], message["auto"])
 
     def _closure(self, frame):
-        message, body = frame.control, frame.body
-        if "cached" in message:
-            found = self._cache.closure(message["cached"], self._history)
-            if found is None:
-                # The daemon counts its blobs all the same: no closure that comes after it means what it says.
-                self._damaged = True
-                return
-            message, body = found
-        content = zlib.decompress(body)
+        found = self._found(frame.control, frame.body)
+        if found is None:
+            # The daemon counts its blobs all the same: no closure that comes after it means what it says.
+            self._damaged = True
+            return
+        message, body, content = found
         head = json.loads(content[: message["head"]].decode("utf-8"))
         self._closures.add(message["digest"], head, content[message["head"] :])
         self._copies.took(message, body)
-        self._history = copies.reached(self._history, message, body)
+        self._history = copies.reached(self._history, message, content)
         if self._cache is not None:
             self._cache.keep_closure(self._history, message, body)
+
+    def _found(self, message, body):
+        """Return a closure's message, its body and what that consists of, wherever it is; None if it is damaged."""
+        history, source = message.pop("history", None), message.pop("source", None)
+        if history is not None and source is None:
+            return self._cache.closure(history, self._history)
+        content = copies.inflated(body)
+        if source is not None:
+            size = sum(json.loads(content.decode("utf-8"))["sizes"])
+            content += copies.fetch(source, size) or b""
+            if copies.reached(self._history, message, content) != history:
+                return None
+            # As if it had come over the wire: for others, and for the cache.
+            body = zlib.compress(content, 1)
+        return message, body, content
 
     def _run(self, frame):
         changed = self._objection(frame.control["closure"])
         if changed is not None:
-            self._writer.message(frame.stream, {"op": "stale", "what": changed})
+            self._writer.message(frame.stream, {"op": "stale", "what": changed, "damaged": self._damaged})
             return
         if frame.control["job"]["interpreter"]:
             self._fingerprint.watch(frame.control["job"]["interpreter"])
@@ -156,7 +171,7 @@ class Agent(object):
         if self._resting:
             return "at rest"
         if self._damaged or not self._closures.has(closure):
-            return "the cache is damaged"
+            return "a closure is damaged"
         return self._fingerprint.changed()
 
     def _cancel(self, frame):
