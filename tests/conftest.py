@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from kit import accounts, web
+from kit.interpreters import interpreters
 from kit.runner import MODES
 from kit.sshd import Sshd
 
@@ -58,6 +59,12 @@ def open_folder() -> Iterator[Path]:
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(params=sorted(interpreters()))
+def interpreter(request: pytest.FixtureRequest) -> str:
+    """A target's Python, each that is here."""
+    return interpreters()[request.param]
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import socket
-import subprocess
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,7 +15,7 @@ from typing import Any
 import pytest
 from ansible_slipstream.agent import copies as untyped_copies
 from ansible_slipstream.agent import frames as untyped_frames
-from kit.interpreters import interpreters
+from kit.agent import Agent
 from kit.relay import Relay
 from kit.runner import Controller
 from kit.running import END_SECONDS, ended
@@ -24,7 +23,6 @@ from kit.sshd import Sshd
 
 copies: Any = untyped_copies
 frames: Any = untyped_frames
-AGENT = Path(untyped_frames.__file__).parent
 COMMAND = "{command: hostname}"
 ROOTS_COMMAND = "{command: id -u, become: true}"
 # What a session, a start line and a few tickets take; a closure alone has 60,000 bytes and more.
@@ -112,40 +110,6 @@ def test_agents_that_cannot_reach_each_other_are_sent_everything(venv: Path, ssh
         assert controller.status()["tickets"] == 4
 
 
-class Agent:
-    """An agent whose daemon is the test."""
-
-    def __init__(self, interpreter: str, history: bytes = b"", expected: str = "") -> None:
-        code = f"import sys; sys.path.insert(0, {str(AGENT.parent)!r}); from agent import loop; "
-        code += f"loop.main(b'the program', {history!r}, {expected!r}, '')"
-        pipe = subprocess.PIPE
-        self._process = subprocess.Popen([interpreter, "-c", code], stdin=pipe, stdout=pipe, stderr=pipe)
-        self._decoder = frames.Decoder()
-        assert self._process.stdout
-        assert self._process.stdout.read(len(frames.GREETING)) == frames.GREETING
-        self.hello = self.read()
-
-    def tell(self, control: Any, body: bytes = b"", stream: int = 0) -> None:
-        """Send a message."""
-        assert self._process.stdin
-        self._process.stdin.write(frames.message(stream, control, body))
-        self._process.stdin.flush()
-
-    def read(self) -> Any:
-        """Return the next message's control part."""
-        assert self._process.stdout
-        header = self._process.stdout.read(frames.HEADER.size)
-        control, body, *_ = frames.HEADER.unpack(header)
-        (frame,) = self._decoder.feed(header + self._process.stdout.read(control + body))
-        return frame.control
-
-    def end(self) -> bytes:
-        """Close the channel and return what the agent said of errors."""
-        said = self._process.communicate(timeout=20)[1]
-        assert self._process.returncode == 0
-        return said
-
-
 CONTENT = b"x = 1"
 
 
@@ -168,11 +132,6 @@ def visit(name: str, token: str, wanted: str = "") -> bytes:
             while chunk := visitor.recv(65536):
                 got += chunk
         return got
-
-
-@pytest.fixture(params=sorted(interpreters()))
-def interpreter(request: pytest.FixtureRequest) -> str:
-    return interpreters()[request.param]
 
 
 def listening(agent: Agent, name: str) -> None:

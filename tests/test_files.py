@@ -133,19 +133,26 @@ def test_modes_are_as_stock_leaves_them(venv: Path, sshd: Sshd, open_folder: Pat
     assert seen[0] == seen[1]
 
 
-def test_full_disk_leaves_nothing_and_says_so(venv: Path, sshd: Sshd, open_folder: Path) -> None:
+# A small file goes with the module that needs it, and its trouble is told all the same.
+@pytest.mark.parametrize(("size", "taken"), [(3_000_000, 0), (60_000, 1_000_000)])
+@pytest.mark.parametrize("host", ["plain", "sudo"])
+def test_full_disk_leaves_nothing_and_says_so(
+    venv: Path, sshd: Sshd, open_folder: Path, size: int, taken: int, host: str
+) -> None:
     source = open_folder / "source"
-    source.write_bytes(os.urandom(3_000_000))
+    source.write_bytes(os.urandom(size))
     with small_disk(open_folder) as disk, Controller(venv, "slipstream", sshd, open_folder / "run") as controller:
         tasks = f"""
             - ping:
             - copy: {{src: {source}, dest: {disk}/there}}
               vars: {{ansible_remote_tmp: {disk}/tmp}}
         """
-        run = play(controller, open_folder, tasks)
+        (disk / "taken").write_bytes(bytes(taken))
+        run = play(controller, open_folder, tasks, host)
         assert run.rc == 2
-        assert "No space left on device" in run.stdout + run.stderr
-        assert [path for path in disk.rglob("*") if path.is_file()] == []
+        said = run.stdout + run.stderr
+        assert "No space left on device" in said and f"failed to transfer file to {source} {disk}/tmp/" in said
+        assert [path.name for path in disk.rglob("*") if path.is_file()] == ["taken"]
 
 
 def test_full_disk_here_leaves_nothing_and_says_so(venv: Path, sshd: Sshd, open_folder: Path) -> None:

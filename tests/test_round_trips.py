@@ -58,3 +58,14 @@ def test_first_use_of_a_module_is_one_round_trip(round_trips: Callable[[str], in
 def test_step_is_one_round_trip(round_trips: Callable[[str], int]) -> None:
     assert round_trips("{command: hostname}") == 1
     assert round_trips(", ".join(["{command: hostname}"] * 5)) == 5
+
+
+def test_copy_asks_as_little_as_it_can(round_trips: Callable[[str], int], open_folder: Path) -> None:
+    place = open_folder / "place"
+    place.mkdir()
+    place.chmod(0o777)
+    copy = f"{{copy: {{content: '{{{{ item }}}}', dest: '{place}/{{{{ item }}}}'}}, loop: [1, 2, 3]}}"
+    # What is there, where home is, a temporary folder, the module with its file, and the folder goes.
+    assert round_trips(copy) == 3 * 5
+    # It is there already, and stock has made its folder all the same.
+    assert round_trips(copy) == 3 * 5

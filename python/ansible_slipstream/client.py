@@ -15,6 +15,7 @@ from .errors import (
     AgentRefused,
     ChannelClosed,
     ChannelTimeout,
+    ChoresUndone,
     DaemonError,
     LinkLost,
     NoAgent,
@@ -106,7 +107,8 @@ class ScanRequest:
 class ModuleRequest:
     """One module call. ``job`` is for the agent.
 
-    ``private`` says that parameters or result are secret; ``evict`` ends other idle agents first.
+    ``private`` says that parameters or result are secret; ``evict`` ends other idle agents first. ``chores`` are done
+    before it, with ``content`` for the files that they write.
     """
 
     link: Link
@@ -117,6 +119,8 @@ class ModuleRequest:
     run: str
     private: bool = False
     evict: bool = False
+    chores: list[Json] = field(default_factory=list)
+    content: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -124,6 +128,20 @@ class Result:
     """What a module or command left: return code, standard output, standard error."""
 
     rc: int
+    stdout: bytes
+    stderr: bytes
+
+
+@dataclass(frozen=True)
+class ChoresDone:
+    """What became of chores: how many were done, what the last has said, why the next was not done.
+
+    ``stdout`` and ``stderr`` are what every command there begins with.
+    """
+
+    done: int
+    said: str
+    why: str
     stdout: bytes
     stderr: bytes
 
@@ -228,6 +246,7 @@ class Client:
         Raises:
             Unreachable: no link; nothing ran.
             AgentRefused: no agent; nothing ran.
+            ChoresUndone: what should have been done before could not all be; the module was not begun.
             LinkLost: the link broke after sending; the module may have run.
         """
         key = self.link_key(request.link)
@@ -240,14 +259,18 @@ class Client:
             "private": request.private,
             "evict": request.evict,
         }
+        if request.chores:
+            fields["first"] = {"chores": request.chores, "size": len(request.content)}
         said = b""
         while True:
-            self._send("run", request.params, None, **fields)
+            self._send("run", request.content + request.params, None, **fields)
             reply, body, output = self._follow(overseer)
             if reply["op"] == "need_link":
                 said += self.open_link(request.link)[1]
             elif reply["op"] == "need_closure":
                 restore()
+            elif reply["op"] == "chores":
+                raise ChoresUndone(reply["why"])
             else:
                 break
         rest = _split(body, reply["out"])
@@ -316,6 +339,31 @@ class Client:
             control, _body, _flags = self._receive(None)
             if control is not None and json.loads(control)["op"] != "prompt":
                 return
+
+    def do_chores(
+        self, link: Link, agent: AgentStart | None, chores: list[Json], content: bytes, run: str
+    ) -> ChoresDone | None:
+        """Have small things done by an agent of the login account; ``agent`` is what to start if none runs.
+
+        ``content`` is that of the files to write, one after the other. None if nothing was done for want of an agent.
+
+        Raises:
+            Unreachable: no link; nothing was done.
+            LinkLost: the link broke meanwhile.
+        """
+        fields: Json = {"link": self.link_key(link), "agent": agent and asdict(agent), "chores": chores, "run": run}
+        said = b""
+        try:
+            reply, body = self.ask("chores", content, **fields)
+            if reply["op"] == "need_link":
+                said = self.open_link(link)[1]
+                reply, body = self.ask("chores", content, **fields)
+        except NoAgent:
+            return None
+        if reply["op"] != "chores":
+            return None
+        stdout, stderr = _split(body, reply["out"])
+        return ChoresDone(reply["done"], reply["said"], reply["why"], stdout, said + stderr)
 
     def put(self, link: Link, path: str, mode: int, run: str, descriptor: int) -> None:
         """Send the file behind ``descriptor``; it appears at ``path`` whole or not at all."""

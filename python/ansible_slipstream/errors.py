@@ -17,6 +17,7 @@ __all__ = [
     "AgentRefused",
     "ChannelClosed",
     "ChannelTimeout",
+    "ChoresUndone",
     "DaemonError",
     "DaemonNotRunning",
     "DaemonNotStarted",
@@ -34,6 +35,10 @@ class RequestFailed(DaemonError):
 
 class NoAgent(DaemonError):
     """No agent of the login account runs on the link."""
+
+
+class ChoresUndone(DaemonError):
+    """What a module needs done first could not all be done, for the reason it names; the module was not begun."""
 
 
 class LinkLost(DaemonError):

@@ -1,7 +1,7 @@
 //! One client's requests, one after the other.
 
 use crate::{
-    VERSION,
+    VERSION, chores,
     connection::Client,
     error::Error,
     evict::evict_others,
@@ -63,6 +63,10 @@ async fn dispatch(
         Request::Fetch { link, path, run } => {
             let file = descriptor.ok_or_else(|| Error::Protocol("no descriptor came along".into()))?;
             files::fetch(shared, client, (&link, &path, &run), file).await
+        }
+        Request::Chores { link, agent, chores, run } => {
+            let wanted = chores::Wanted { agent, chores, content: body, run };
+            chores::serve(shared, client, &link, wanted).await
         }
         Request::Lease { run } => lease(shared, client, &run).await,
         Request::Reset { link } => {

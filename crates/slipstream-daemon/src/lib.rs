@@ -8,6 +8,7 @@ mod agent;
 mod askpass;
 mod batch;
 mod boot;
+mod chores;
 mod closures;
 mod config;
 mod connection;

@@ -16,6 +16,7 @@ const MODULES: &[(&str, &str)] = &[
     ("children", include_str!("../../../python/ansible_slipstream/agent/children.py")),
     ("jobs", include_str!("../../../python/ansible_slipstream/agent/jobs.py")),
     ("files", include_str!("../../../python/ansible_slipstream/agent/files.py")),
+    ("chores", include_str!("../../../python/ansible_slipstream/agent/chores.py")),
     ("copies", include_str!("../../../python/ansible_slipstream/agent/copies.py")),
     ("loop", include_str!("../../../python/ansible_slipstream/agent/loop.py")),
 ];

@@ -3,6 +3,7 @@
 use crate::{
     agent::{Agent, Noise, Stream},
     boot::{Booted, boot},
+    chores,
     connection::Client,
     copies,
     error::Error,
@@ -16,10 +17,10 @@ use std::sync::{Arc, atomic::Ordering::Relaxed};
 use tracing::debug;
 
 /// An agent that calls itself stale right after its start, again and again, is not worth more tries.
-const STALE_MAX: u32 = 3;
+pub(crate) const STALE_MAX: u32 = 3;
 
 /// Why a module did not run to its end.
-enum Stop {
+pub(crate) enum Stop {
     /// Tell the client so; nothing ran.
     Say(Reply, Vec<u8>),
     /// Start over with a new agent; nothing ran.
@@ -43,7 +44,11 @@ pub(crate) async fn run(
     };
     let used = link.enter();
     for _ in 0..STALE_MAX {
-        let stop = match agent_for(shared, &used.0, &request, client).await? {
+        if request.evict {
+            let kept = used.0.slot(&request.agent.key).running();
+            evict_others(shared, &used.0, kept.as_ref()).await;
+        }
+        let stop = match agent_for(shared, &used.0, &request.agent, client).await? {
             Ok(agent) => match run_on(shared, &agent, &request, &closure, &params, client).await? {
                 None => return Ok(()),
                 Some(stop) => stop,
@@ -60,17 +65,14 @@ pub(crate) async fn run(
     client.reply(&reply, body).await
 }
 
-/// Returns the running agent that the request wants, starting it if there is none.
-async fn agent_for(
+/// Returns the running agent of `spec`, starting it if there is none.
+pub(crate) async fn agent_for(
     shared: &Shared,
     link: &Arc<Link>,
-    request: &RunRequest,
+    spec: &AgentSpec,
     client: &mut Client,
 ) -> Result<Result<Arc<Agent>, Stop>, Error> {
-    let slot = link.slot(&request.agent.key);
-    if request.evict {
-        evict_others(shared, link, slot.running().as_ref()).await;
-    }
+    let slot = link.slot(&spec.key);
     if let Some(agent) = slot.running() {
         return Ok(Ok(agent));
     }
@@ -78,7 +80,7 @@ async fn agent_for(
     if let Some(agent) = slot.running() {
         return Ok(Ok(agent));
     }
-    if let Some(agent) = request.agent.discovered.as_deref().and_then(|key| link.take_slot(key)) {
+    if let Some(agent) = spec.discovered.as_deref().and_then(|key| link.take_slot(key)) {
         slot.fill(Arc::clone(&agent));
         return Ok(Ok(agent));
     }
@@ -86,7 +88,7 @@ async fn agent_for(
         let (reply, body) = refused(refusal);
         return Ok(Err(Stop::Say(reply, body)));
     }
-    Ok(match boot(shared, link, &request.agent, b"", client).await? {
+    Ok(match boot(shared, link, spec, b"", client).await? {
         Booted::Running(agent, noise) => {
             let _ = agent.noise.set(noise);
             slot.fill(Arc::clone(&agent));
@@ -119,6 +121,7 @@ async fn run_on(
     agent.join_run(&request.run);
     let cancelled = shared.run_token(&request.run);
     let mut stream = agent.open_stream();
+    let (content, params) = params.split_at(request.content_size().min(params.len()));
     let message = ToAgent::Run { closure: closure.digest.clone(), job: request.job.clone() };
     let frame = Frame::message(stream.id, &message, params.to_vec());
     let frame = if request.private { frame.flagged(Frame::ALONE) } else { frame };
@@ -130,7 +133,11 @@ async fn run_on(
     };
     tokio::pin!(gone);
     let sent = tokio::select! {
-        sent = async { send_closure(shared, agent, closure).await && agent.send(frame).await } => sent,
+        sent = async {
+            send_closure(shared, agent, closure).await
+                && send_first(&stream, request, content).await
+                && agent.send(frame).await
+        } => sent,
         () = &mut gone => return Err(Error::ClientGone),
     };
     if !sent {
@@ -207,11 +214,19 @@ async fn answer(
             stream.agent.retire();
             return Ok(Some(Stop::Again));
         }
+        Ok(FromAgent::Chores(outcome)) => Reply::Chores { outcome, out: 0 },
         Ok(other) => Reply::Lost { message: format!("the agent answered {other:?}") },
         Err(error) => Reply::Lost { message: format!("the agent answered nonsense: {error}") },
     };
     client.reply(&reply, frame.body).await?;
     Ok(None)
+}
+
+async fn send_first(stream: &Stream, request: &RunRequest, content: &[u8]) -> bool {
+    match &request.first {
+        Some(first) => chores::send_first(stream, &first.chores, content).await,
+        None => true,
+    }
 }
 
 /// Sends a closure that the agent does not hold yet; false if it can't be sent.

@@ -39,6 +39,16 @@ pub enum ToAgent {
         /// The job as the controller wrote it; the daemon does not look inside.
         job: Value,
     },
+    /// Does small things in the place of the shells that stock Ansible would start for them, as long as each goes
+    /// well. The body holds the content of files, one after the other.
+    Chores {
+        /// As the controller wrote them; the daemon does not look inside.
+        chores: Value,
+        /// A run follows on the same stream, and answers for them. Only if they can't all be done they are answered,
+        /// and the run is not begun.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        first: bool,
+    },
     /// Gives a stream's job up: kills it and forgets it.
     Cancel,
     /// Starts a file towards the target; data frames follow, then [`ToAgent::PutEnd`].
@@ -122,6 +132,8 @@ pub enum FromAgent {
         /// Bytes of the body that are standard output.
         out: u64,
     },
+    /// As many chores were done as went well.
+    Chores(ChoresDone),
     /// A file has its size, mode and is coming.
     FileStart {
         /// Bytes to come.
@@ -139,6 +151,17 @@ pub enum FromAgent {
         /// The operating system's words.
         text: String,
     },
+}
+
+/// What became of chores.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ChoresDone {
+    /// How many were done.
+    pub done: u32,
+    /// What the last of them has to say.
+    pub said: String,
+    /// Why the next one was not done; empty if all were.
+    pub why: String,
 }
 
 /// An agent's greeting.

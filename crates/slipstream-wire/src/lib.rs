@@ -10,12 +10,12 @@ mod names;
 mod request;
 mod scan;
 
-pub use agent::{AgentHello, BlobSource, ClosureHead, FromAgent, ToAgent};
+pub use agent::{AgentHello, BlobSource, ChoresDone, ClosureHead, FromAgent, ToAgent};
 pub use digest::Digest;
 pub use frame::{Frame, FrameError, HEADER_LEN, Header, Kind, Limits, WIRE_VERSION};
 pub use names::pack_names;
 pub use request::{
-    AgentSpec, AnswerAction, ClosureFile, ClosureInfo, Compression, FileStamp, LinkSpec, Reply, Request,
-    RunRequest, Transport,
+    AgentSpec, AnswerAction, ClosureFile, ClosureInfo, Compression, FileStamp, First, LinkSpec, Reply,
+    Request, RunRequest, Transport,
 };
 pub use scan::{Collection, World};

@@ -1,4 +1,4 @@
-use crate::{Digest, World};
+use crate::{ChoresDone, Digest, World};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -90,6 +90,25 @@ pub struct RunRequest {
     /// Ends other idle agents first: they would stand in the module's way.
     #[serde(default)]
     pub evict: bool,
+    /// What its agent does first.
+    #[serde(default)]
+    pub first: Option<First>,
+}
+
+impl RunRequest {
+    /// Bytes of the body that come before the parameters.
+    pub fn content_size(&self) -> usize {
+        self.first.as_ref().map_or(0, |first| usize::try_from(first.size).unwrap_or(usize::MAX))
+    }
+}
+
+/// Chores that a module needs done.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct First {
+    /// For the agent, not read here.
+    pub chores: Value,
+    /// Bytes of the content of their files.
+    pub size: u64,
 }
 
 /// What a client asks.
@@ -109,7 +128,7 @@ pub enum Request {
     },
     /// Opens a link, or joins one that is open or opening. The body holds the secret.
     Link(Box<LinkSpec>),
-    /// Runs a module. The body holds its parameters.
+    /// Runs a module. The body holds the content of the files that come before it, then its parameters.
     Run(Box<RunRequest>),
     /// Runs interpreter discovery's command line, which ends as an agent by the interpreter it finds. The body is
     /// a program that the line reads before the agent.
@@ -174,6 +193,17 @@ pub enum Request {
         link: String,
         /// What to read.
         path: String,
+        /// The run this belongs to.
+        run: String,
+    },
+    /// Does small things on an agent of the login account. The body holds the content of files.
+    Chores {
+        /// The link to use.
+        link: String,
+        /// What to start if no such agent runs.
+        agent: Option<AgentSpec>,
+        /// For the agent, not read here.
+        chores: Value,
         /// The run this belongs to.
         run: String,
     },
@@ -348,6 +378,15 @@ pub enum Reply {
         digest: Digest,
         /// What the controller wanted back with it.
         meta: Value,
+    },
+    /// What became of chores; in the place of a module's result, the module was not begun. The body holds what every
+    /// command there begins with.
+    Chores {
+        /// As the agent says.
+        #[serde(flatten)]
+        outcome: ChoresDone,
+        /// Bytes of the body that are standard output.
+        out: u64,
     },
     /// A file went through.
     File {

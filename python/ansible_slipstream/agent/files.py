@@ -186,7 +186,7 @@ class Files(object):
 
     def put(self, stream, message):
         """Begin a file."""
-        path = self._absolute(message["path"])
+        path = self.absolute(message["path"])
         try:
             self._incoming[stream] = Incoming(path, message["mode"])
         except (OSError, IOError) as error:
@@ -217,9 +217,22 @@ class Files(object):
         del self._incoming[stream]
         self._writer.message(stream, {"op": "file_end", "digest": incoming.hash.hexdigest()})
 
+    def write(self, path, mode, content):
+        """Write a file, whole or not at all.
+
+        Raises OSError with the reason, IOError in Python 2.
+        """
+        incoming = Incoming(self.absolute(path), mode)
+        try:
+            incoming.write(content)
+            incoming.finish(incoming.hash.hexdigest())
+        except (OSError, IOError):
+            incoming.abandon()
+            raise
+
     def fetch(self, stream, message):
         """Begin sending a file."""
-        path = self._absolute(message["path"])
+        path = self.absolute(message["path"])
         try:
             outgoing = self._outgoing[stream] = Outgoing(path, self._level, self._auto)
         except (OSError, IOError) as error:
@@ -248,7 +261,8 @@ class Files(object):
         for stream in list(self._incoming) + list(self._outgoing):
             self.abandon(stream)
 
-    def _absolute(self, path):
+    def absolute(self, path):
+        """Return the bytes of a path; one that is relative starts where a login starts."""
         if not isinstance(path, bytes):
             # Python 3's own encoding of paths depends on a locale that has nothing to do with the path.
             return os.path.join(os.fsencode(self._folder), path.encode("utf-8", "surrogateescape"))

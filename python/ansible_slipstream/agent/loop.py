@@ -11,7 +11,7 @@ import sys
 import traceback
 import zlib
 
-from . import children, copies, files, fingerprint, frames, importer, jobs, spawning
+from . import children, chores, copies, files, fingerprint, frames, importer, jobs, spawning
 
 STDIN = 0
 
@@ -31,17 +31,21 @@ class Agent(object):
         ready_children = children.Children(self._closures, self._finder, self._preloaded, modules_cwd)
         self._jobs = jobs.Jobs(self._writer, ready_children)
         self._files = files.Files(self._writer, cwd)
+        self._chores = chores.Chores(self._files)
         self._copies = copies.Copies(program, self._closures)
         self._fingerprint = fingerprint.Fingerprint()
         # Of the closures that have come; see copies.reached.
         self._history = ""
         self._cache = None
         self._damaged = False
+        # Streams whose run will not begin.
+        self._answered = set()
         self._resting = False
         self._ending = False
         self._handlers = {
             "closure": self._closure,
             "run": self._run,
+            "chores": self._do_chores,
             "cancel": self._cancel,
             "put": lambda frame: self._files.put(frame.stream, frame.control),
             "put_end": lambda frame: self._files.put_end(frame.stream, frame.control),
@@ -154,10 +158,23 @@ class Agent(object):
             body = zlib.compress(content, 1)
         return message, body, content
 
+    def _do_chores(self, frame):
+        first = frame.control.get("first")
+        if not self._is_stale(frame, self._fingerprint.changed()):
+            content = zlib.decompress(frame.body) if frame.flags & frames.PACKED else frame.body
+            outcome = self._chores.do(frame.control["chores"], content)
+            if first and not outcome["why"]:
+                return
+            self._writer.message(frame.stream, outcome)
+        if first:
+            self._answered.add(frame.stream)
+
     def _run(self, frame):
-        changed = self._objection(frame.control["closure"])
-        if changed is not None:
-            self._writer.message(frame.stream, {"op": "stale", "what": changed, "damaged": self._damaged})
+        if frame.stream in self._answered:
+            # By what should have been done first.
+            self._answered.discard(frame.stream)
+            return
+        if self._is_stale(frame, self._objection(frame.control["closure"])):
             return
         if frame.control["job"]["interpreter"]:
             self._fingerprint.watch(frame.control["job"]["interpreter"])
@@ -165,6 +182,12 @@ class Agent(object):
         if self._preloaded.load(self._closures.files(frame.control["closure"]), preload):
             spawning.install()
         self._jobs.start(frame, self._preloaded)
+
+    def _is_stale(self, frame, changed):
+        """Say what has changed, so that somebody else is asked; false if nothing has."""
+        if changed is not None:
+            self._writer.message(frame.stream, {"op": "stale", "what": changed, "damaged": self._damaged})
+        return changed is not None
 
     def _objection(self, closure):
         """Return why a module can't run here, or None."""
@@ -175,6 +198,7 @@ class Agent(object):
         return self._fingerprint.changed()
 
     def _cancel(self, frame):
+        self._answered.discard(frame.stream)
         self._jobs.give_up(frame.stream)
         self._files.abandon(frame.stream)
 

@@ -14,7 +14,7 @@ from ansible.module_utils.common.text.converters import to_bytes, to_text
 from ansible.utils.display import Display
 
 from ..client import AgentStart, Link, ModuleRequest, Result
-from ..errors import AgentRefused, ChannelClosed, DaemonError, LinkLost, RequestFailed, Unreachable
+from ..errors import AgentRefused, ChannelClosed, ChoresUndone, DaemonError, LinkLost, RequestFailed, Unreachable
 from . import runtime
 from .discovery import Discovery
 from .escalation import Escalation, become_secret
@@ -54,6 +54,8 @@ class Accelerated:
     slipstream_discovery: Discovery | None = None
     # The key and the start line of the agent that discovery has started.
     slipstream_discovered: tuple[str, str] | None = None
+    # What starts an agent without a task's environment, as far as a module has shown by which interpreter.
+    slipstream_plain_start: str | None = None
     # Why this connection takes no tickets just now.
     _slipstream_off: str | None = None
     _slipstream_pipelining_set = False
@@ -94,8 +96,10 @@ class Accelerated:
                 return str(stock_build(env_string, shebang, cmd, arg_path))
             stock = str(stock_build(env_string, shebang, "", None)).strip()
             # No environment in the job: there is none, or it has to be there when the interpreter starts.
-            line = str(stock_build("", shebang, "", None)).strip() if ticket.job["env"] else stock
-            ticket.lines = (f"{line} -c {shlex.quote(FIRST_STAGE)}", stock)
+            start = f"{stock} -c {shlex.quote(FIRST_STAGE)}"
+            plain = f"{str(stock_build('', shebang, '', None)).strip()} -c {shlex.quote(FIRST_STAGE)}"
+            ticket.lines = (plain if ticket.job["env"] else start, stock)
+            self.slipstream_plain_start = plain
             return ticket.lines[0]
 
         shell.build_module_command = build_module_command
@@ -106,10 +110,11 @@ class Accelerated:
         Raises:
             Unreachable: as the link says; the caller puts it in stock's words.
             NotStarted: stock has to run the module; nothing ran.
+            ChoresUndone: what the ticket needs done first could not all be done; nothing ran.
             Lost: the module may have run.
         """
         become = self.become
-        became = bool(become and become.success and become.success in line)
+        became = self.slipstream_becomes(line)
         secret = become_secret(become, self._play_context) if became else b""
         overseer = Escalation(become, secret, timeout_s, self.slipstream_show_escalation)
         client = runtime.client()
@@ -126,6 +131,8 @@ class Accelerated:
             run=runtime.RUN.id,
             private=ticket.private,
             evict=ticket.evict,
+            chores=ticket.chores,
+            content=ticket.content,
         )
         try:
             result = client.run_module(request, overseer, lambda: self._restore(ticket))
@@ -146,11 +153,15 @@ class Accelerated:
         except RequestFailed as failed:
             # The closure could not be stored again: nothing ran.
             raise NotStarted(f"the closure could not be stored: {failed}") from failed
-        except Unreachable:
+        except (Unreachable, ChoresUndone):
             raise
         except DaemonError as error:
             runtime.drop_client()
             raise Lost(f"{error} on {host}; the module may have run in part and is not run again") from error
+
+    def slipstream_becomes(self, line: str) -> bool:
+        """Tell whether a become plugin wrote a command line."""
+        return bool(self.become and self.become.success and self.become.success in line)
 
     def slipstream_show_escalation(self, words: str) -> None:
         """Tell how a become plugin's prompt was passed, where stock does."""

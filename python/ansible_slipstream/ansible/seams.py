@@ -42,6 +42,10 @@ SEAMS: tuple[tuple[Any, str, tuple[str, ...]], ...] = (
     (ssh.Connection, "exec_command", ("self", "cmd", "in_data", "sudoable")),
     (ssh.Connection, "reset", ("self",)),
     (shell_plugins.ShellBase, "build_module_command", ("self", "env_string", "shebang", "cmd", "arg_path")),
+    (shell_plugins.ShellBase, "chmod", ("self", "paths", "mode")),
+    (shell_plugins.ShellBase, "expand_user", ("self", "user_home_path", "username")),
+    (shell_plugins.ShellBase, "mkdtemp", ("self", "basefile", "system", "mode", "tmpdir")),
+    (shell_plugins.ShellBase, "remove", ("self", "path", "recurse")),
     (strategy_plugins.StrategyBase, "_queue_task", ("self", "host", "task", "task_vars", "play_context")),
     (strategy_plugins, "results_thread_main", ("strategy",)),
     (

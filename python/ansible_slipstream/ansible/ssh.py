@@ -14,10 +14,11 @@ from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.module_utils.common.text.converters import to_bytes, to_native, to_text
 from ansible.plugins.connection import ssh as stock_ssh
 
-from ..client import AgentStart, Link, Result
-from ..errors import DaemonError, LinkLost, NoAgent, RequestFailed, Unreachable
+from ..client import AgentStart, ChoresDone, Json, Link, Result
+from ..errors import ChoresUndone, DaemonError, LinkLost, NoAgent, RequestFailed, Unreachable
 from . import options, runtime, shown
 from .accelerated import Accelerated, Lost, text_environment, working_folder
+from .chores import Chores, HeldFile, HeldMode
 from .lanes import baton
 from .ticket import NotStarted, Ticket
 
@@ -43,6 +44,7 @@ class SshConnection(Accelerated):
     host: str
     user: str
     _flags: dict[str, bool]
+    _chores: Chores
 
     def get_option(self, option: str, hostvars: Any = None) -> Any:
         value = super().get_option(option, hostvars)  # type: ignore[misc]
@@ -59,16 +61,21 @@ class SshConnection(Accelerated):
         unreachable = None
         try:
             link = self._link(self._master_arguments(ssh))
+            answered = None if in_data or sudoable else self._do_chore(link, to_text(cmd[-1]))
+            if answered is not None:
+                self._close_sshpass_pipe()
+                shown.command(self.host, cmd)
+                return answered.rc, answered.stdout, answered.stderr
             if isinstance(in_data, Ticket):
                 self._close_sshpass_pipe()
                 line = shown.start_line(to_text(cmd[-1]), *in_data.lines)
                 shown.command(self.host, [*cmd[:-1], line.encode()])
-                timeout_s = 2 + float(self.get_option("timeout"))
-                result = self.slipstream_run(link, to_text(cmd[-1]), in_data, self.host, timeout_s)
+                result = self._run_ticket(link, to_text(cmd[-1]), in_data)
                 if result.rc == SSH_FAILED and checkrc:
                     # The module's own code, but stock can't tell it from ssh's.
                     raise self._not_sent(result.stderr)
                 return result.rc, result.stdout, result.stderr
+            self._do_held(link)
             discovered = self._discover(link, to_text(cmd[-1]), in_data)
             if discovered is not None:
                 self._close_sshpass_pipe()
@@ -88,6 +95,7 @@ class SshConnection(Accelerated):
             if isinstance(in_data, Ticket):
                 raise NotStarted(f"no daemon: {type(error).__name__}") from error
             display.vv(f"slipstream: {error}; stock ssh takes over", host=self.host)
+            self._do_held_by_stock()
             return self._stock_bare_run(cmd, in_data, sudoable, checkrc)
         if unreachable is not None:
             # Outside of the handler: what is raised has no cause but its own.
@@ -105,8 +113,94 @@ class SshConnection(Accelerated):
         """Split as stock does: the same few strings, a dozen times for every task."""
         return list(_split(argstring))
 
+    def slipstream_prepare(self) -> None:
+        super().slipstream_prepare()
+        self._chores = Chores()
+        if self._shell.SHELL_FAMILY == "sh":
+            self._chores.watch(self._shell)
+
     def slipstream_show_escalation(self, words: str) -> None:
         shown.escalation(self.host, words)
+
+    def _do_chore(self, link: Link, line: str) -> Result | None:
+        """Have an agent do what a command line is for, and what waits for it; None for what a shell has to run."""
+        chores = self._chores
+        chore = chores.of(line)
+        if chore is None or self.slipstream_objection():
+            return None
+        if chores.may_wait(chore):
+            chores.held.append(HeldMode(line, chore))
+            return Result(0, *chores.noise)
+        if chore["do"] == "remove":
+            # What waits to be written there would go with it.
+            chores.held = []
+        try:
+            outcome = self._do_held(link, line, chore)
+        except LinkLost as lost:
+            runtime.drop_client()
+            # As ssh would say it: stock tries again, as often as it is told to.
+            return Result(SSH_FAILED, b"", f"{lost}\n".encode())
+        if outcome is None or outcome.why:
+            display.debug(f"slipstream: stock does {chore['do']}: {outcome.why if outcome else 'no agent'}")
+            return None
+        chores.noise = outcome.stdout, outcome.stderr
+        return Result(0, outcome.stdout + chores.done(chore, outcome.said).encode(), outcome.stderr)
+
+    def _do_held(self, link: Link, line: str = "", *chores: Json) -> ChoresDone | None:
+        """Do what waits, then these chores; None if there is nothing to do, or no agent for it."""
+        held = self._chores.held
+        wanted = [*(item.chore for item in held), *chores]
+        if not wanted:
+            return None
+        agent = self._login_agent(line)
+        outcome = runtime.client().do_chores(link, agent, wanted, self._chores.content, runtime.RUN.id)
+        if outcome is None:
+            self._do_held_by_stock()
+            return None
+        # Stock may be told to try again.
+        self._chores.held = held[outcome.done :]
+        if outcome.done < len(held):
+            raise held[outcome.done].failure(outcome.why)
+        return outcome
+
+    def _do_held_by_stock(self) -> None:
+        held, self._chores.held = self._chores.held, []
+        for item in held:
+            if isinstance(item, HeldMode):
+                rc, _, stderr = self.exec_command(item.line, sudoable=False)  # type: ignore[attr-defined]
+                if rc:
+                    raise item.failure(to_text(stderr))
+                continue
+            with tempfile.NamedTemporaryFile() as source:
+                source.write(item.content)
+                source.flush()
+                os.fchmod(source.fileno(), item.mode)
+                super()._file_transport_command(source.name, item.out_path, "put")  # type: ignore[misc]
+
+    def _run_ticket(self, link: Link, line: str, ticket: Ticket) -> Result:
+        """Run a ticket, with what waits for it if its agent is of the login account."""
+        timeout_s = 2 + float(self.get_option("timeout"))
+        held = self._chores.held
+        if self.slipstream_becomes(line):
+            self._do_held(link)
+        elif held:
+            ticket.chores, ticket.content = [item.chore for item in held], self._chores.content
+        try:
+            result = self.slipstream_run(link, line, ticket, self.host, timeout_s)
+        except ChoresUndone:
+            # One by one it will say what is wrong with them.
+            self._do_held(link)
+            ticket.chores, ticket.content = [], b""
+            result = self.slipstream_run(link, line, ticket, self.host, timeout_s)
+        self._chores.held = []
+        return result
+
+    def _login_agent(self, line: str) -> AgentStart | None:
+        """Return what starts an agent of the login account where a chore's command line would have run."""
+        if not line or self.slipstream_plain_start is None:
+            return None
+        start = self._chores.instead(line, self.slipstream_plain_start)
+        return AgentStart(runtime.client().agent_key(start, b""), start, False)
 
     def _discover(self, link: Link, line: str, in_data: bytes | None) -> Result | None:
         """Run interpreter discovery's question and start the agent that it leads to; None for anything else."""
@@ -224,10 +318,14 @@ class SshConnection(Accelerated):
 
     def _file_transport_command(self, in_path: str, out_path: str, sftp_action: str) -> tuple[int, bytes, bytes]:
         """Move a file through an agent of the login account, or as stock does where there is none."""
+        if sftp_action == "put" and self._hold(in_path, out_path):
+            shown.transfer(self, in_path, out_path, sftp_action)
+            return 0, b"", b""
         link = self._link(self._ssh_vector())
         self._close_sshpass_pipe()
         try:
             (in_path + out_path).encode()
+            self._do_held(link)
             if sftp_action == "put":
                 self._put(link, in_path, out_path)
             else:
@@ -245,6 +343,7 @@ class SshConnection(Accelerated):
             raise AnsibleError(f"failed to transfer file to {in_path} {out_path}:\n\n{error}\n") from error
         except DaemonError:
             runtime.drop_client()
+        self._do_held_by_stock()
         moved: tuple[int, bytes, bytes] = super()._file_transport_command(  # type: ignore[misc]
             in_path, out_path, sftp_action
         )
@@ -254,6 +353,19 @@ class SshConnection(Accelerated):
                 up, down = (os.path.getsize(in_path), 0) if sftp_action == "put" else (0, os.path.getsize(out_path))
                 runtime.count_bytes(link, up, down)
         return moved
+
+    def _hold(self, in_path: str, out_path: str) -> bool:
+        """Keep a small file for the next command, if nobody can miss it until then."""
+        with contextlib.suppress(OSError, UnicodeEncodeError):
+            out_path.encode()
+            found = os.stat(in_path)
+            if stat.S_ISREG(found.st_mode) and self._chores.has_room_for(out_path, found.st_size):
+                with open(in_path, "rb") as source:
+                    content = source.read()
+                mode = stat.S_IMODE(found.st_mode) & 0o777
+                self._chores.held.append(HeldFile(in_path, out_path, mode, content))
+                return True
+        return False
 
     @staticmethod
     def _put(link: Link, in_path: str, out_path: str) -> None:

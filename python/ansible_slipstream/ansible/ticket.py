@@ -54,6 +54,9 @@ class Ticket(bytes):
     source: ClosureSource
     private: bool
     evict: bool
+    # What its agent does first, and the content of the files of that.
+    chores: list[Json]
+    content: bytes
     # What starts its agent, and the command that stock would have run.
     lines: tuple[str, str]
 
@@ -210,6 +213,7 @@ def _ticket_for(
     ticket.params = _params(name, args, closure.meta["profile"])
     ticket.closure = closure.digest
     ticket.source = source
+    ticket.chores, ticket.content = [], b""
     ticket.private = bool(args.get("_ansible_no_log"))
     ticket.evict = _evicts(name, args)
     ticket.job = {
