@@ -54,7 +54,12 @@ def test_folder_is_made_used_and_removed(agent: Agent, tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "other").stat().st_mode) == 0o666 & ~umask
     (folder / "inner").mkdir()
     (folder / "inner" / "link").symlink_to(tmp_path)
-    assert do(agent, {"do": "remove", "path": str(folder)}) == (1, "", "")
+    removed = do(agent, {"do": "remove", "path": str(folder)})
+    if agent.hello["python"].startswith("2."):
+        # It can't without following links that others may make meanwhile.
+        assert removed == (0, "", "links could be followed")
+        return
+    assert removed == (1, "", "")
     assert not folder.exists() and tmp_path.exists()
 
 
@@ -66,7 +71,9 @@ def test_home_is_the_accounts(agent: Agent) -> None:
 
 def test_what_a_shell_has_to_try_is_left(agent: Agent, tmp_path: Path) -> None:
     make = {"do": "make_folder", "base": str(tmp_path), "name": "name"}
-    assert do(agent, make)[0] == 1
+    # Who could not say that it has made it may be asked again.
+    assert do(agent, make)[0] == do(agent, make)[0] == 1
+    (tmp_path / "name" / "file").touch()
     done, _, why = do(agent, make)
     assert done == 0 and "exists" in why
     missing = str(tmp_path / "missing" / "file")

@@ -12,6 +12,7 @@ use crate::{
 use serde_json::Value;
 use slipstream_wire::{AgentSpec, Frame, FromAgent, Reply, ToAgent};
 use std::sync::Arc;
+use tracing::debug;
 
 /// What is asked for.
 pub(crate) struct Wanted {
@@ -80,12 +81,14 @@ async fn do_on(shared: &Shared, agent: &Arc<Agent>, wanted: &Wanted, client: &Cl
             let out = noise.stdout.len() as u64;
             (Reply::Chores { outcome, out }, [noise.stdout, noise.stderr].concat())
         }
-        Some(Ok(FromAgent::Stale { .. })) => {
+        Some(Ok(FromAgent::Stale { what, .. })) => {
+            debug!(agent = agent.hello.pid, %what, "agent is stale");
             stream.finish();
             agent.retire();
             return Ok(false);
         }
-        None if !stream.was_sent() => return Ok(false),
+        // Somebody has killed it: a shell would not have noticed.
+        None if !stream.was_sent() || !agent.link.is_closed() => return Ok(false),
         _ => (Reply::Lost { message: "the connection to the agent was lost".into() }, vec![]),
     };
     client.reply(&reply, body).await?;

@@ -39,6 +39,8 @@ pub(crate) struct Held {
     numbers: HashMap<Digest, u32>,
     /// Blobs with lower numbers have come to the agent, as its answers tell.
     arrived: u32,
+    /// The agent may be waiting for another one: who waited for it meanwhile could wait for ever.
+    fetching: bool,
     /// Of all closures in their order: agents with the same history number their blobs alike.
     history: Option<Digest>,
     /// Of all bodies.
@@ -63,11 +65,18 @@ impl Held {
 
     /// Notes that the agent has run a module of that closure, and so has what it was sent before.
     pub(crate) fn answered(&mut self, closure: &Digest) {
-        self.arrived = self.arrived.max(self.closures.get(closure).copied().unwrap_or_default());
+        let arrived = self.closures.get(closure).copied().unwrap_or_default();
+        if arrived > self.arrived {
+            self.arrived = arrived;
+            self.fetching = self.numbers.len() > arrived as usize && self.fetching;
+        }
     }
 
-    /// Returns the agent's numbers of all these blobs, if it has them.
+    /// Returns the agent's numbers of all these blobs, if it has them and waits for nobody.
     pub(crate) fn numbers_of(&self, blobs: &[Digest]) -> Option<Vec<u32>> {
+        if self.fetching {
+            return None;
+        }
         let arrived = |blob| self.numbers.get(blob).copied().filter(|number| *number < self.arrived);
         blobs.iter().map(arrived).collect()
     }
@@ -95,11 +104,13 @@ impl Held {
         let (history, source, body) = if cached.contains(&after) {
             (Some(after), None, vec![])
         } else if source.is_some() {
+            self.fetching = true;
             (Some(after), source, deflate::pack(&bundle.head, bundle.level))
         } else {
             (None, None, bundle.bytes.clone())
         };
-        Frame::message(0, &ToAgent::Closure { digest, head, history, source }, body).flagged(Frame::DEFLATED)
+        let flags = if body.is_empty() { 0 } else { Frame::DEFLATED };
+        Frame::message(0, &ToAgent::Closure { digest, head, history, source }, body).flagged(flags)
     }
 }
 

@@ -72,7 +72,8 @@ impl Copy {
 
 /// Returns another agent of `link` that has all of a bundle's blobs, as `agent` can reach it.
 pub(crate) fn source(link: &Link, agent: &Arc<Agent>, bundle: &Bundle) -> Option<BlobSource> {
-    if bundle.len() < ASKED_FOR || agent.listener.get().is_none() || link.no_copies.load(Relaxed) {
+    let little = bundle.len() < ASKED_FOR || bundle.blobs().is_empty();
+    if little || agent.listener.get().is_none() || link.no_copies.load(Relaxed) {
         return None;
     }
     // Its own blobs are locked, so it does not find itself.

@@ -31,7 +31,8 @@ class Chores(object):
         for chore in chores:
             try:
                 said = self._ways[chore["do"]](chore) or ""
-            except (OSError, IOError, KeyError, UnicodeError) as error:
+            except Exception as error:
+                # Whatever it is, the shell tries, and other jobs go on.
                 why = getattr(error, "strerror", None) or str(error) or "it could not be done"
                 break
             done += 1
@@ -53,7 +54,7 @@ class Chores(object):
         try:
             if not os.path.isdir(base):
                 os.makedirs(base)
-            os.mkdir(os.path.join(base, chore["name"].encode("ascii")))
+            _make_empty(os.path.join(base, chore["name"].encode("ascii")))
         finally:
             os.umask(before)
 
@@ -70,17 +71,43 @@ class Chores(object):
     def _remove(self, chore):
         """``rm -r``, in a folder of this account that nobody else may write to."""
         path = self._files.absolute(chore["path"])
+        folder = _open_folder(path)
+        try:
+            found = os.fstat(folder)
+            if found.st_uid != os.geteuid() or found.st_mode & 0o022:
+                raise OSError(errno.EPERM, "not a folder of this account alone")
+            _empty(folder)
+        finally:
+            os.close(folder)
+        os.rmdir(path)
+
+
+def _make_empty(path):
+    """Make a folder; one that another agent has just made, and could not say so, will do."""
+    try:
+        os.mkdir(path)
+    except OSError as error:
         found = os.lstat(path)
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
-            raise OSError(errno.EPERM, "not a folder of this account alone")
-        _remove_tree(path)
+        mine = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and stat.S_IMODE(found.st_mode) == 0o700
+        if error.errno != errno.EEXIST or not mine or os.listdir(path):
+            raise error
 
 
-def _remove_tree(folder):
+def _open_folder(path, parent=None):
+    """Return a descriptor of a folder that is no link; Python 2 can't walk by descriptors."""
+    if os.open not in getattr(os, "supports_dir_fd", ()):
+        raise OSError(errno.ENOSYS, "links could be followed")
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
+
+
+def _empty(folder):
     for name in os.listdir(folder):
-        path = os.path.join(folder, name)
-        if stat.S_ISDIR(os.lstat(path).st_mode):
-            _remove_tree(path)
+        if stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+            inner = _open_folder(name, folder)
+            try:
+                _empty(inner)
+            finally:
+                os.close(inner)
+            os.rmdir(name, dir_fd=folder)
         else:
-            os.unlink(path)
-    os.rmdir(folder)
+            os.unlink(name, dir_fd=folder)

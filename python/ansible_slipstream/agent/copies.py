@@ -16,6 +16,8 @@ from . import frames
 POSSIBLE = sys.platform.startswith("linux")
 # The socket option that tells who listens, on the machines that Linux is mostly run on (program.rs has it too).
 SO_PEERCRED = 17
+# Who has the token sends it at once.
+KNOCK_S = 2
 # A visitor that does not take what it asked for is left alone then.
 VISIT_S = 20
 # Strangers may knock, too.
@@ -67,7 +69,11 @@ class Copies(object):
         """Let a visitor in: a child gives it what it asks for, so nothing here waits for it."""
         try:
             visitor = _accept(self._listener)
-        except (OSError, IOError):
+        except (OSError, IOError) as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                # Who knocks would be heard for ever.
+                self._listener.close()
+                self._listener = None
             return
         try:
             pid = os.fork() if len(self._pids) < VISITORS_MAX else -1
@@ -77,7 +83,7 @@ class Copies(object):
             code = 1
             try:
                 _keep_only(visitor.fileno())
-                signal.alarm(VISIT_S)
+                signal.alarm(KNOCK_S)
                 self._serve(visitor)
                 code = 0
             finally:
@@ -109,6 +115,7 @@ class Copies(object):
         visitor.settimeout(None)
         if _read(visitor, len(self._token)) != self._token:
             return
+        signal.alarm(VISIT_S)
         wanted = _read(visitor, int(_read(visitor, LENGTH)))
         if wanted:
             for number in wanted.decode("ascii").split(","):

@@ -50,6 +50,8 @@ class Accelerated:
     slipstream_ticket: Ticket | None = None
     # Agents may be in the way of the next literal command.
     slipstream_evict = False
+    # Set while a file is put whose action is known to go on over this very connection.
+    slipstream_may_hold = False
     # Set while stock discovers the interpreter.
     slipstream_discovery: Discovery | None = None
     # The key and the start line of the agent that discovery has started.

@@ -116,7 +116,7 @@ class Chores:
         return bool(self.held) and chore["do"] == "allow" and all(map(self._is_inside, chore["paths"]))
 
     def _is_inside(self, path: str) -> bool:
-        return bool(self._folder) and path.startswith(f"{self._folder}/")
+        return bool(self._folder) and path.startswith(f"{self._folder}/") and ".." not in path.split("/")
 
     @property
     def content(self) -> bytes:
@@ -154,7 +154,7 @@ class Chores:
     def _of_chmod(_command: str, paths: Any, mode: str) -> Json | None:
         found = ALLOW.fullmatch(mode)
         names = [str(path) for path in paths]
-        if found is None or not all(PLAIN_PATH.fullmatch(name) for name in names):
+        if found is None or not names or not all(PLAIN_PATH.fullmatch(name) for name in names):
             return None
         return {"do": "allow", "paths": names, "mode": sum(OWNERS_BITS[letter] for letter in set(found["what"]))}
 

@@ -10,6 +10,7 @@ import stat
 import tempfile
 from typing import Any
 
+from ansible import constants
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.module_utils.common.text.converters import to_bytes, to_native, to_text
 from ansible.plugins.connection import ssh as stock_ssh
@@ -44,7 +45,10 @@ class SshConnection(Accelerated):
     host: str
     user: str
     _flags: dict[str, bool]
-    _chores: Chores
+
+    @functools.cached_property
+    def _chores(self) -> Chores:
+        return Chores()
 
     def get_option(self, option: str, hostvars: Any = None) -> Any:
         value = super().get_option(option, hostvars)  # type: ignore[misc]
@@ -115,7 +119,6 @@ class SshConnection(Accelerated):
 
     def slipstream_prepare(self) -> None:
         super().slipstream_prepare()
-        self._chores = Chores()
         if self._shell.SHELL_FAMILY == "sh":
             self._chores.watch(self._shell)
 
@@ -164,18 +167,29 @@ class SshConnection(Accelerated):
         return outcome
 
     def _do_held_by_stock(self) -> None:
+        """Do what waits as stock does; what fails waits on, for stock's next try."""
         held, self._chores.held = self._chores.held, []
-        for item in held:
-            if isinstance(item, HeldMode):
-                rc, _, stderr = self.exec_command(item.line, sudoable=False)  # type: ignore[attr-defined]
-                if rc:
-                    raise item.failure(to_text(stderr))
-                continue
-            with tempfile.NamedTemporaryFile() as source:
-                source.write(item.content)
-                source.flush()
-                os.fchmod(source.fileno(), item.mode)
-                super()._file_transport_command(source.name, item.out_path, "put")  # type: ignore[misc]
+        # The command that is about to run has its password in it.
+        pipe, self.sshpass_pipe = getattr(self, "sshpass_pipe", None), None
+        try:
+            while held:
+                self._do_one_by_stock(held[0])
+                del held[0]
+        finally:
+            self._chores.held, self.sshpass_pipe = held, pipe
+
+    def _do_one_by_stock(self, item: HeldFile | HeldMode) -> None:
+        if isinstance(item, HeldMode):
+            rc, _, stderr = self.exec_command(item.line, sudoable=False)  # type: ignore[attr-defined]
+            if rc:
+                raise item.failure(to_text(stderr))
+            return
+        # As private as the file that it is a copy of may have been.
+        with tempfile.NamedTemporaryFile(dir=constants.DEFAULT_LOCAL_TMP) as source:
+            source.write(item.content)
+            source.flush()
+            os.fchmod(source.fileno(), item.mode)
+            super()._file_transport_command(source.name, item.out_path, "put")  # type: ignore[misc]
 
     def _run_ticket(self, link: Link, line: str, ticket: Ticket) -> Result:
         """Run a ticket, with what waits for it if its agent is of the login account."""
@@ -183,8 +197,8 @@ class SshConnection(Accelerated):
         held = self._chores.held
         if self.slipstream_becomes(line):
             self._do_held(link)
-        elif held:
-            ticket.chores, ticket.content = [item.chore for item in held], self._chores.content
+            held = []
+        ticket.chores, ticket.content = [item.chore for item in held], b"".join(item.content for item in held)
         try:
             result = self.slipstream_run(link, line, ticket, self.host, timeout_s)
         except ChoresUndone:
@@ -356,6 +370,8 @@ class SshConnection(Accelerated):
 
     def _hold(self, in_path: str, out_path: str) -> bool:
         """Keep a small file for the next command, if nobody can miss it until then."""
+        if not self.slipstream_may_hold:
+            return False
         with contextlib.suppress(OSError, UnicodeEncodeError):
             out_path.encode()
             found = os.stat(in_path)

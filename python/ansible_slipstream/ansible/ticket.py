@@ -44,6 +44,9 @@ EVICTING = frozenset({"user", "group", "mount", "filesystem", "lvol", "parted"})
 COMMANDS = frozenset({"command", "shell"})
 EVICTING_WORDS = re.compile(r"\b(user(del|mod)|deluser|group(del|mod)|delgroup|umount|pkill|killall|fuser|loginctl)\b")
 
+# Where stock's own action plugins are.
+STOCKS_ACTIONS = os.path.join(os.path.dirname(action_plugins.__file__), "")
+
 
 class Ticket(bytes):
     """A module call. Travels by reference; being of this class is what no data can forge."""
@@ -82,6 +85,7 @@ _calls = threading.local()
 _stock_modify = action_plugins.modify_module
 _stock_configure = action_plugins.ActionBase._configure_module
 _stock_execute = action_plugins.ActionBase._execute_module
+_stock_transfer = action_plugins.ActionBase._transfer_file
 _execute_signature = inspect.signature(_stock_execute)
 
 
@@ -90,6 +94,7 @@ def install() -> None:
     action_plugins.modify_module = modify_module
     action_plugins.ActionBase._configure_module = _configure_module
     action_plugins.ActionBase._execute_module = _execute_module
+    action_plugins.ActionBase._transfer_file = _transfer_file
 
 
 def _current() -> _Call:
@@ -118,6 +123,21 @@ def _execute_module(self: Any, *args: Any, **kwargs: Any) -> Any:
         reason = refused.reason
     with self._connection.slipstream_off(reason):
         return _execute_noted(self, *args, **kwargs)
+
+
+def _transfer_file(self: Any, *args: Any, **kwargs: Any) -> Any:
+    """Let a file of one of stock's own actions wait for the module that it is for.
+
+    Others may go on by ways of their own: another connection, a process that waits for the file, the next task.
+    """
+    connection = self._connection
+    if not getattr(connection, "slipstream", False):
+        return _stock_transfer(self, *args, **kwargs)
+    connection.slipstream_may_hold = inspect.getfile(type(self)).startswith(STOCKS_ACTIONS)
+    try:
+        return _stock_transfer(self, *args, **kwargs)
+    finally:
+        connection.slipstream_may_hold = False
 
 
 def _execute_noted(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -154,7 +174,8 @@ def modify_module(
             reason = f"no daemon: {type(error).__name__}"
     connection = getattr(call.action, "_connection", None)
     if connection is not None and getattr(connection, "slipstream", False):
-        connection.slipstream_evict = _evicts(module_name, module_args)
+        # What wraps a module for async comes after it.
+        connection.slipstream_evict |= _evicts(module_name, module_args)
         runtime.count_stock(reason)
     return _stock_modify(
         module_name=module_name,
