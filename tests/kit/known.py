@@ -32,6 +32,7 @@ class Known:
 
 
 KNOWN: tuple[Known, ...] = (
+    Known("async", "too slow", "child_pid", "a number of the machine's"),
     Known("flow", "timeout", r"timedout\.frame", "up to 2.18 it names the controller's own stack, which is ours"),
     Known("lanes", "timeout", r"timedout\.frame", "as in flow"),
     Known(
