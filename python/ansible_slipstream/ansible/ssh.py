@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import inspect
 import os
 import stat
 import tempfile
@@ -13,6 +14,7 @@ from typing import Any
 from ansible import constants
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.module_utils.common.text.converters import to_bytes, to_native, to_text
+from ansible.plugins import shell as shell_plugins
 from ansible.plugins.connection import ssh as stock_ssh
 
 from ..client import AgentStart, ChoresDone, Json, Link, Result
@@ -31,6 +33,8 @@ LINK_VARIABLES = frozenset(
     {"HOME", "USER", "LOGNAME", "PATH", "LANG", "LANGUAGE", "XMODIFIERS", "SSH_AUTH_SOCK", "SSH_SK_PROVIDER"}
 )
 LINK_PREFIXES = ("LC_", "KRB5")
+
+STOCKS_SHELLS = os.path.join(os.path.dirname(shell_plugins.__file__), "")
 
 # What sshpass returns for a wrong password; stock's error handling knows it.
 SSHPASS_DENIED = 5
@@ -119,7 +123,9 @@ class SshConnection(Accelerated):
 
     def slipstream_prepare(self) -> None:
         super().slipstream_prepare()
-        if self._shell.SHELL_FAMILY == "sh":
+        # What a third party's shell plugin writes may mean something else.
+        stocks_own = inspect.getfile(type(self._shell)).startswith(STOCKS_SHELLS)
+        if self._shell.SHELL_FAMILY == "sh" and stocks_own:
             self._chores.watch(self._shell)
 
     def slipstream_show_escalation(self, words: str) -> None:
