@@ -200,7 +200,8 @@ def test_new_package_of_the_interpreter_is_noticed(controller: Controller, open_
     assert run.rc == 0, run.stdout
     log = (controller.slipstream_folder / "daemon.log").read_text()
     assert f"what={site}" in log
-    assert log.count("agent up") == 3
+    # The interpreter's before and after, root's, and one that removes the temporary folder of the install.
+    assert log.count("agent up") == 4
 
 
 def test_reset_connection_ends_every_agent(controller: Controller, open_folder: Path) -> None:
