@@ -2,7 +2,8 @@
 
 Stock's shell plugins write these commands: they make a temporary folder, allow what was put there to be read and run,
 remove it, expand a home. Who wrote the command that comes to the connection knows what it is for; only the name of a
-new folder is read from its text, where that is word for word as expected. What an agent can't do is left to stock's shell, which has the words for it.
+new folder is read from its text, where that is word for word as expected. What an agent can't do is left to stock's
+shell, which has the words for it.
 """
 
 from __future__ import annotations
