@@ -31,7 +31,7 @@ class Sample:
     controller_cpu: float
     background_cpu: float
     target_cpu: float
-    # Highest sum of the controller's side, 0 if it was not measured.
+    # Highest sum of the controller's side without ssh, 0 if it was not measured.
     memory_mb: float
     # Through the relay, if one was used.
     bytes_up: int
