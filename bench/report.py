@@ -10,7 +10,11 @@ Json = dict[str, Any]
 WAYS = ("stock", "mitogen", "slipstream")
 COLOURS = {"stock": "#9aa0a6", "mitogen": "#d9a441", "slipstream": "#2f7d6d"}
 UNITS = {"memory_mb": ("MB", 1.0), "round_trips": ("round trips", 1.0)}
-FIGURES = {"controller_cpu": ", CPU of the controller", "memory_mb": ", memory without ssh", "round_trips": ", round trips"}
+FIGURES = {
+    "controller_cpu": ", CPU of the controller",
+    "memory_mb": ", memory without ssh",
+    "round_trips": ", round trips",
+}
 _BEGIN = "<!-- bench/suite.py writes from here -->"
 _END = "<!-- to here -->"
 
