@@ -12,7 +12,7 @@ from ansible.plugins.loader import connection_loader
 from ansible.utils.display import Display
 
 from ..errors import DaemonError
-from . import discovery, options, runtime, seams, shown, ticket, warmup
+from . import discovery, options, runtime, seams, settled, shown, ticket, warmup
 from .accelerated import FIRST_STAGE
 from .lanes import shard
 from .lanes.factory import Factory
@@ -43,6 +43,7 @@ def activate() -> bool:
     ticket.install()
     discovery.install(FIRST_STAGE)
     shown.install()
+    settled.install()
     _wrap_loader()
     _wrap_worker()
     _state["active"] = True

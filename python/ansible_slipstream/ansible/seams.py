@@ -6,6 +6,7 @@ import importlib
 import inspect
 from typing import Any
 
+from ansible.config.manager import ConfigManager
 from ansible.executor import module_common
 from ansible.plugins import action as action_plugins
 from ansible.plugins import become as become_plugins
@@ -15,6 +16,7 @@ from ansible.plugins.connection import ssh
 from ansible.plugins.loader import connection_loader
 from ansible.utils.display import Display
 
+from . import settled
 from .versions import CORE, HAS_PROFILES, TESTED, VERSION
 
 # Owner, name, and the parameters that have to be there.
@@ -56,6 +58,8 @@ SEAMS: tuple[tuple[Any, str, tuple[str, ...]], ...] = (
     ),
     (strategy_plugins.WorkerProcess, "_run", ("self",)),
     (strategy_plugins.WorkerProcess, "_hard_exit", ("self",)),
+    (ConfigManager, settled.METHOD, ("self", "plugin_type", "name", "keys", "variables", "direct")),
+    (ConfigManager, "get_configuration_definitions", ("self", "plugin_type", "name")),
     (Display, "set_queue", ("self", "queue")),
 )
 # Inside of ansible-core, by the version from which on they are there.
