@@ -2,7 +2,8 @@
 
 Stock resolves about sixty of them for every task. All that one may come from is known: keywords of the task,
 variables, the command line, the environment, and the configuration file, which is read once. Those whose type
-makes more of a value, such as a path or a list, are resolved by stock every time.
+makes more of a value, such as a path or a list, are resolved by stock every time. What a forked worker or shard
+keeps ends with it.
 """
 
 from __future__ import annotations
@@ -132,7 +133,7 @@ class SettledOptions:
                 # Up to 2.18 extras are there for every plugin, and empty for most.
                 tuple((word, _token(value)) for word, value in (variables or {}).items() if word != "_extras" or value),
                 tuple(_token(arguments.get(word)) for word in sources.command_line),
-                frozenset((word, os.environ[word]) for word in os.environ if word in sources.environment),
+                frozenset((word, os.environ.get(word)) for word in os.environ if word in sources.environment),
             )
         except _Unsettled:
             return None
