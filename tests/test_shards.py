@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from ansible_slipstream.ansible.lanes.choice import Choice
+from ansible_slipstream.ansible.lanes.news import News
+from ansible_slipstream.ansible.lanes.shard import Gathering
 from kit.compare import run_differences
 from kit.runner import MODES, Controller
 from kit.running import ended, read_line
@@ -16,7 +23,15 @@ from kit.versions import core
 
 WIDE = Path(__file__).parent / "playbooks" / "wide" / "play.yml"
 HOSTS = 16
+# Reads which process runs it without waiting for another.
+HERE = "{{ lookup('file', '/proc/self/stat').split()[0] }}"
+# A fifth of a second or more of computing, which nothing interrupts.
+HEAVY = "{{ range(3000) | map('hash', 'sha1') | list | length }}"
 WHO = """- {name: who, debug: {msg: "{{ lookup('pipe', 'echo $PPID') }}"}}\n"""
+
+MANY_PROCESSORS = pytest.mark.skipif(
+    len(os.sched_getaffinity(0)) < 2, reason="one processor computes for one lane at a time, in whatever process"
+)
 
 
 @pytest.fixture
@@ -72,9 +87,55 @@ def test_lanes_are_dealt_out_to_processes(controller: Controller, open_folder: P
     assert len(by_process) == HOSTS and len(set(by_process)) == 2
 
 
-def test_few_forks_need_no_shards(controller: Controller, open_folder: Path, wide: list[str]) -> None:
-    run = controller.run(write(open_folder, WHO), *wide, "-f", "5", deadline_seconds=60)
+def test_step_that_does_not_start_at_once_needs_no_shards(
+    controller: Controller, open_folder: Path, wide: list[str]
+) -> None:
+    run = controller.run(write(open_folder, WHO), *wide, "-f", str(HOSTS - 1), deadline_seconds=60)
     assert len({event.result["msg"] for event in run.events if event.task == "who"}) == 1
+
+
+@MANY_PROCESSORS
+def test_first_lane_tells_that_shards_are_quicker(
+    controller: Controller, open_folder: Path, wide: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It runs in the playbook's own process, and the others in as many shards as fit."""
+    monkeypatch.setenv("SLIPSTREAM_SHARDS", "auto")
+    task = f"""- {{name: who, debug: {{msg: "{HERE} {HEAVY}"}}}}"""
+    run = controller.run(write(open_folder, task), *wide, "-f", "50", deadline_seconds=120)
+    assert run.rc == 0, run.stdout + run.stderr
+    by_process = Counter(event.result["msg"].split()[0] for event in run.events if event.task == "who")
+    assert sorted(by_process.values()) == [1, 7, 8]
+
+
+def test_step_that_computes_little_stays_in_one_process() -> None:
+    """As the first lane was quick, nothing is forked for the others."""
+    started: list[int] = []
+    task = SimpleNamespace(loop=None)
+
+    class NoWorker:
+        def __init__(self, **_: object) -> None:
+            raise AssertionError("a shard")
+
+    gathering = Gathering(NoWorker, None, News())
+    for number in range(HOSTS):
+        begin = functools.partial(started.append, number)
+        lane: Any = SimpleNamespace(fields={"task": task}, choice=Choice(2), start_here=begin)
+        gathering.add(lane)
+        assert started == [0], "only the first one starts at once"
+    gathering.start()
+    assert started == list(range(HOSTS))
+
+
+@MANY_PROCESSORS
+def test_hosts_of_a_task_that_computes_do_not_wait_for_each_other(controller: Controller, open_folder: Path) -> None:
+    """More hosts than forks: what the first two lanes compute makes the others' be done in processes."""
+    task = f"""- {{name: who, debug: {{msg: "{HERE} {HEAVY}"}}}}"""
+    run = controller.run(write(open_folder, task), *hosts_here(open_folder, 6), "-f", "2", deadline_seconds=120)
+    assert run.rc == 0, run.stdout + run.stderr
+    messages = [event.result["msg"].split()[0] for event in run.events if event.task == "who"]
+    assert len(messages) == 6
+    # The third may have been started before the second had ended.
+    assert len(set(messages)) >= 4, messages
 
 
 def test_hosts_of_a_slow_task_do_not_wait_for_each_other(

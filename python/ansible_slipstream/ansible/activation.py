@@ -14,7 +14,6 @@ from ansible.utils.display import Display
 from ..errors import DaemonError
 from . import discovery, options, runtime, seams, settled, shown, ticket, warmup
 from .accelerated import FIRST_STAGE
-from .lanes import shard
 from .lanes.factory import Factory
 from .local import LocalConnection
 from .ssh import SshConnection
@@ -102,7 +101,7 @@ def _wrap_worker() -> None:
     """Give lanes out in the place of workers; before the first, hold the run open and load what all need."""
     stock_worker = strategy_plugins.WorkerProcess
     settings = runtime.settings()
-    factory = Factory(stock_worker, settings.lanes, shard.choose(settings.shards))
+    factory = Factory(stock_worker, settings.lanes, settings.shards)
     factory.install()
     warm_up = functools.cache(warmup.warm_up)
 

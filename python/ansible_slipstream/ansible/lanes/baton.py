@@ -10,13 +10,10 @@ import contextlib
 import os
 import queue
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-# A lane that held the baton that long, waiting or computing: processes would have done it side by side.
-BLOCKED_S = 0.1
-COMPUTED_S = 0.3
+from .clock import Clock
 
 
 class Runner(Protocol):
@@ -26,8 +23,8 @@ class Runner(Protocol):
     def baton(self) -> Baton | None:
         """The baton to hand over while waiting; None where the main thread runs the lane itself."""
 
-    def held_long(self) -> None:
-        """Hear that others had to wait longer than is good."""
+    def held(self, computed_s: float, blocked_s: float) -> None:
+        """Hear what the lane did while others had to wait for it."""
 
 
 _local = threading.local()
@@ -87,7 +84,7 @@ class Baton:
         self._lock.acquire()
         # Set when the lanes of this baton stand still for good.
         self.over = threading.Event()
-        self._since = (0.0, 0.0)
+        self._clock = Clock()
         # Given back once, to the main thread that started the lane.
         self._starter: threading.Lock | None = None
 
@@ -113,15 +110,12 @@ class Baton:
 
     def give(self, lane: Runner) -> None:
         """Let others run."""
-        self.check(lane)
+        self.tell(lane)
         self.hand_over()
 
-    def check(self, lane: Runner) -> None:
-        """Tell the lane that has the baton if others had to wait long for it."""
-        wall, cpu = self._since
-        cpu = time.thread_time() - cpu
-        if cpu > COMPUTED_S or time.monotonic() - wall - cpu > BLOCKED_S:
-            lane.held_long()
+    def tell(self, lane: Runner) -> None:
+        """Tell the lane that has the baton what it did with it."""
+        lane.held(self._clock.computed_s(), self._clock.blocked_s())
 
     def take(self) -> None:
         """Wait for the baton."""
@@ -133,7 +127,7 @@ class Baton:
 
     def start_clock(self) -> None:
         """Count from here how long others wait."""
-        self._since = (time.monotonic(), time.thread_time())
+        self._clock.start()
 
     @contextlib.contextmanager
     def lent(self) -> Iterator[None]:

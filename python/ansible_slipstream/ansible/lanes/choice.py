@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from typing import Any
@@ -25,18 +26,43 @@ OUR_FOLDERS = (
 )
 
 
+# A lane that kept the others waiting for so long without computing: processes would have waited side by side.
+BLOCKED_S = 0.1
+# What a process costs more than a lane, with a margin; it wins if the processors share more than that.
+PROCESS_S = 0.1
+# Not less, however many processors there are: the playbook's own process starts the others and takes their results.
+LEAST_COMPUTED_S = 0.03
+# One lane may have computed what serves all.
+LANES_THAT_COMPUTED = 2
+
+
 class Choice:
     """Remembers which tasks kept the others waiting: they run in processes from then on."""
 
-    def __init__(self) -> None:
-        self._slow: set[str] = set()
+    def __init__(self, processors: int) -> None:
+        self._computed_s = max(PROCESS_S / (processors - 1), LEAST_COMPUTED_S) if processors > 1 else math.inf
+        self._blocked: set[str] = set()
+        self._computed: dict[str, set[str]] = {}
 
-    def note_slow(self, task: Any) -> None:
-        """Remember that lanes of this task hold each other up (a lookup that waits, a heavy template)."""
-        self._slow.add(_place(task))
+    def note(self, task: Any, host: str, computed_s: float, blocked_s: float) -> None:
+        """Take what a lane did while it kept the others waiting: computed in all, and waited at a stretch."""
+        if blocked_s > BLOCKED_S:
+            self.note_blocked(task)
+        elif computed_s > self._computed_s:
+            self._computed.setdefault(_place(task), set()).add(host)
 
-    def reason_to_fork(self, strategy: Any, task: Any, task_vars: dict[str, Any], alone: bool) -> str | None:
-        """Return why a process has to run this task, or None."""
+    def note_blocked(self, task: Any) -> None:
+        """Remember that lanes of this task wait for each other, as where a lookup waits."""
+        self._blocked.add(_place(task))
+
+    def computes(self, task: Any) -> bool:
+        """Tell whether lanes of this task were seen to compute for long."""
+        return bool(self._computed) and len(self._computed.get(_place(task), ())) >= LANES_THAT_COMPUTED
+
+    def reason_to_fork(
+        self, strategy: Any, task: Any, task_vars: dict[str, Any], alone: bool, in_shards: bool
+    ) -> str | None:
+        """Return why a process has to run this task, or None; ``in_shards`` tells that lanes compute side by side."""
         if not is_known_strategy(type(strategy)):
             return "strategy"
         if task.timeout:
@@ -45,8 +71,10 @@ class Choice:
             return "async"
         if task.debugger or strategy.debugger_active or constants.ENABLE_TASK_DEBUGGER:
             return "debugger"
-        if not alone and _place(task) in self._slow:
-            return "slow"
+        if not alone and self._blocked and _place(task) in self._blocked:
+            return "waits"
+        if not alone and not in_shards and self.computes(task):
+            return "computes"
         return _connection(task, task_vars) or _action(task)
 
 

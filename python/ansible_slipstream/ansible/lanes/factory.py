@@ -15,7 +15,7 @@ from .baton import Baton
 from .choice import Choice, is_known_strategy
 from .lane import Lane
 from .news import LONGEST_FREE_WAIT_S, LONGEST_WAIT_S, News, StrategyTime, watch
-from .shard import Gathering, ShardLane
+from .shard import Gathering, ShardLane, processors
 
 display = Display()
 
@@ -23,14 +23,14 @@ display = Display()
 class Factory:
     """Takes the place of ``WorkerProcess`` in the strategies."""
 
-    def __init__(self, stock_worker: Any, enabled: bool, shards: int) -> None:
+    def __init__(self, stock_worker: Any, enabled: bool, shards: int | None) -> None:
         self._stock_worker = stock_worker
         self._enabled = enabled
         self._names = tuple(inspect.signature(stock_worker.__init__).parameters)[1:]
         self._strategy: Any = None
         self._baton = Baton()
         self._news = News()
-        self._choice = Choice()
+        self._choice = Choice(processors())
         self._gathering = Gathering(stock_worker, shards, self._news)
 
     def install(self) -> None:
@@ -66,17 +66,17 @@ class Factory:
         if not self._enabled or strategy is None:
             return self._stock_worker(*args, **kwargs)
         alone = _is_alone(strategy, task)
-        reason = self._choice.reason_to_fork(strategy, task, fields["task_vars"], alone)
+        # The free strategy has no steps.
+        in_shards = not alone and strategy.ALLOW_BASE_THROTTLING and self._gathering.wanted(*_width(strategy))
+        reason = self._choice.reason_to_fork(strategy, task, fields["task_vars"], alone, in_shards)
         if reason is not None:
             display.debug(f"slipstream: a worker process for {task.action}: {reason}")
             return self._stock_worker(*args, **kwargs)
         if self._baton.over.is_set():
             self._baton = Baton()
-        held_long = functools.partial(self._choice.note_slow, task)
-        # The free strategy has no steps.
-        if not alone and strategy.ALLOW_BASE_THROTTLING and self._gathering.wanted(_width(strategy)):
-            return ShardLane(self._gathering, strategy, fields, self._baton, self._news, held_long)
-        return Lane(strategy, fields, None if alone else self._baton, self._news, held_long)
+        if in_shards:
+            return ShardLane(self._gathering, strategy, fields, self._baton, self._news, self._choice)
+        return Lane(strategy, fields, None if alone else self._baton, self._news, self._choice)
 
     def _wait(self, longest_s: float, idle_s: float) -> None:
         """Wait until the strategy has something to look at; ``idle_s`` at most if nothing is under way."""
@@ -84,7 +84,7 @@ class Factory:
         if strategy is None or self._baton.over.is_set():
             self._news.wait((), idle_s)
             return
-        self._gathering.start(self._baton)
+        self._gathering.start()
         # Results that are there do not end the wait: who looks for a free worker takes none of them.
         alive = [worker for worker in strategy._workers if worker is not None and worker.is_alive()]
         if not alive and not strategy._pending_results:
@@ -95,9 +95,9 @@ class Factory:
             self._news.wait(sentinels, longest_s)
 
 
-def _width(strategy: Any) -> int:
-    """Return how many hosts may run a task at the same time."""
-    return min(len(strategy._hosts_cache), len(strategy._workers))
+def _width(strategy: Any) -> tuple[int, int]:
+    """Return how many hosts run a task, and how many may do so at the same time."""
+    return len(strategy._hosts_cache), len(strategy._workers)
 
 
 def _is_alone(strategy: Any, task: Any) -> bool:

@@ -20,6 +20,7 @@ from ansible.utils.display import Display
 
 from ..versions import CORE, HAS_PROFILES
 from . import baton, isolation
+from .choice import Choice
 from .news import News
 
 display = Display()
@@ -41,7 +42,7 @@ class Lane:
         fields: dict[str, Any],
         shared_baton: baton.Baton | None,
         news: News,
-        held_long: Any,
+        choice: Choice,
     ) -> None:
         self._code = 0
         # What stock's constructor was given.
@@ -54,7 +55,8 @@ class Lane:
         self.starting = False
         self._ending = False
         self.stray = isolation.stray_output()
-        self.held_long = held_long
+        self.choice = choice
+        self._computed_s = 0.0
         self._news = news
         self.on_end = news.tell
         self._alive = True
@@ -123,6 +125,11 @@ class Lane:
         else:
             self.baton.start(run)
 
+    def held(self, computed_s: float, blocked_s: float) -> None:
+        """Let it be known what the task costs the others."""
+        self._computed_s += computed_s
+        self.choice.note(self.fields["task"], self.fields["host"].name, self._computed_s, blocked_s)
+
     def end_children(self, number: int) -> None:
         """End the commands that the task runs in sessions of their own."""
         for process in self.children:
@@ -155,7 +162,7 @@ class Lane:
             self._hard_exit(traceback.format_exc())
         finally:
             if self.baton is not None:
-                self.baton.check(self)
+                self.baton.tell(self)
             stock_module.current_worker = None
             self._loader.cleanup_all_tmp_files()
             if not self.answered:

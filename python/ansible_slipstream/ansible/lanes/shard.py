@@ -7,15 +7,18 @@ pipe that stock's workers send through.
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import threading
+import time
 from typing import Any
 
 from ansible.utils.display import Display
 
 from . import isolation
 from .baton import Baton
+from .choice import BLOCKED_S
 from .lane import Lane
 from .news import News
 
@@ -23,20 +26,15 @@ display = Display()
 
 # Fewer lanes for each shard, and the fork costs more than it saves.
 LEAST_LANES = 8
+# What the forks of a step cost, with the memory that is copied behind them.
+FORKS_S = 0.08
 # What a lane's place in the table of ends says: nothing yet, or one more than its exit code, and perhaps that it
 # kept the others of its shard waiting.
-RUNNING, SLOW = 0, 0x80
+RUNNING, BLOCKED = 0, 0x80
 
 
-def choose(setting: int | None) -> int:
-    """Return how many shards a step may have: as set, or one for each processor that this process may use.
-
-    One is none: the lanes stay in the process of the playbook.
-    """
-    return _processors() if setting is None else setting
-
-
-def _processors() -> int:
+def processors() -> int:
+    """Return how many processors this process may use."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:
@@ -50,10 +48,11 @@ class ShardLane(Lane):
     def __init__(self, gathering: Gathering, *args: Any) -> None:
         super().__init__(*args)
         self._gathering = gathering
+        self._in_shard = False
         self._process: Any = None
         self._ends: mmap.mmap | None = None
         self._place = 0
-        self._slow = 0
+        self._blocked = 0
 
     @property
     def sentinel(self) -> int | None:
@@ -69,9 +68,8 @@ class ShardLane(Lane):
         """Wait for the others of the step."""
         self._gathering.add(self)
 
-    def start_here(self, baton: Baton) -> None:
+    def start_here(self) -> None:
         """Run in this process until the task waits for the first time."""
-        self.baton = baton
         super().start()
 
     def deal(self, process: Any, ends: mmap.mmap, place: int) -> None:
@@ -83,16 +81,21 @@ class ShardLane(Lane):
 
         def note_end() -> None:
             assert self._ends is not None
-            self._ends[self._place] = 1 + self._code | self._slow
+            self._ends[self._place] = 1 + self._code | self._blocked
             self._news.tell()
             ended.release()
 
-        self.held_long = self._note_slow
+        self._in_shard = True
         self.on_end = note_end
-        self.start_here(baton)
+        self.baton = baton
+        self.start_here()
 
-    def _note_slow(self) -> None:
-        self._slow = SLOW
+    def held(self, computed_s: float, blocked_s: float) -> None:
+        """Note for the process of the playbook that others had to wait; shards compute side by side."""
+        if not self._in_shard:
+            super().held(computed_s, blocked_s)
+        elif blocked_s > BLOCKED_S:
+            self._blocked = BLOCKED
 
     def is_alive(self) -> bool:
         """Tell whether the task still runs, or waits for its start."""
@@ -115,9 +118,9 @@ class ShardLane(Lane):
         """Return what the shard has noted of the lane's end."""
         assert self._ends is not None
         noted = self._ends[self._place]
-        if noted & SLOW:
-            self.held_long()
-        return noted & ~SLOW
+        if noted & BLOCKED:
+            self.choice.note_blocked(self.fields["task"])
+        return noted & ~BLOCKED
 
     def terminate(self) -> None:
         """End the shard, or what the task has started here."""
@@ -135,30 +138,48 @@ class ShardLane(Lane):
 
 
 class Gathering:
-    """The lanes of a step that have not been started yet."""
+    """The lanes of a step that have not been started yet.
 
-    def __init__(self, stock_worker: Any, shards: int, news: News) -> None:
+    ``setting`` tells how many shards a step has; None leaves that to the processors and to what its first lane
+    computes. One is none: the lanes stay in the process of the playbook.
+    """
+
+    def __init__(self, stock_worker: Any, setting: int | None, news: News) -> None:
         self._worker = _worker(stock_worker)
-        self._shards = shards
+        self._shards = processors() if setting is None else setting
+        self._measured = setting is None
         self._news = news
         self._lanes: list[ShardLane] = []
+        # What the first lane of the step took until it waited.
+        self._first_s: float | None = None
 
-    def wanted(self, hosts: int) -> bool:
-        """Tell whether a step of so many hosts may be wide enough."""
-        return self._shards > 1 and hosts >= 2 * LEAST_LANES
+    def wanted(self, hosts: int, workers: int) -> bool:
+        """Tell whether a step of so many hosts may be wide enough, and all of it starts at once."""
+        return self._shards > 1 and 2 * LEAST_LANES <= hosts <= workers
 
     def add(self, lane: ShardLane) -> None:
-        """Take a lane; it starts with the next ``start``."""
-        self._lanes.append(lane)
-
-    def start(self, baton: Baton) -> None:
-        """Start what was gathered: in shards if it is enough for two, else in this process."""
-        lanes, self._lanes = self._lanes, []
-        shards = min(self._shards, len(lanes) // LEAST_LANES)
-        if shards < 2:
-            for lane in lanes:
-                lane.start_here(baton)
+        """Take a lane; it starts with the next ``start``, or now if it is to tell what the others will compute."""
+        task = lane.fields["task"]
+        if not self._measured or self._first_s is not None or task.loop is not None or lane.choice.computes(task):
+            self._lanes.append(lane)
             return
+        started = time.monotonic()
+        lane.start_here()
+        self._first_s = time.monotonic() - started
+
+    def start(self) -> None:
+        """Start what was gathered: in shards if that is quicker, else in this process."""
+        lanes, self._lanes = self._lanes, []
+        first_s, self._first_s = self._first_s, None
+        width = len(lanes) + (first_s is not None)
+        shards = min(self._shards, width // LEAST_LANES)
+        if shards < 2 or (first_s is not None and first_s * _spared(len(lanes), shards) < FORKS_S):
+            for lane in lanes:
+                lane.start_here()
+        else:
+            self._deal(lanes, shards)
+
+    def _deal(self, lanes: list[ShardLane], shards: int) -> None:
         isolation.flush_output()
         ends = mmap.mmap(-1, len(lanes))
         for number in range(shards):
@@ -168,6 +189,11 @@ class Gathering:
             for place in dealt:
                 lanes[place].deal(worker, ends, place)
             worker.start()
+
+
+def _spared(lanes: int, shards: int) -> int:
+    """Return how many lanes less one process runs if so many shards share them."""
+    return lanes - math.ceil(lanes / shards)
 
 
 def _worker(stock_worker: Any) -> Any:
