@@ -25,7 +25,6 @@ OUR_FOLDERS = (
     os.path.join("ansible_collections", "slipstream", "core") + os.sep,
 )
 
-
 # A lane that kept the others waiting for so long without computing: processes would have waited side by side.
 BLOCKED_S = 0.1
 # What a process costs more than a lane, with a margin; it wins if the processors share more than that.

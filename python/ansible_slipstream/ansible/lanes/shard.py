@@ -48,7 +48,6 @@ class ShardLane(Lane):
     def __init__(self, gathering: Gathering, *args: Any) -> None:
         super().__init__(*args)
         self._gathering = gathering
-        self._in_shard = False
         self._process: Any = None
         self._ends: mmap.mmap | None = None
         self._place = 0
@@ -85,14 +84,13 @@ class ShardLane(Lane):
             self._news.tell()
             ended.release()
 
-        self._in_shard = True
         self.on_end = note_end
         self.baton = baton
         self.start_here()
 
     def held(self, computed_s: float, blocked_s: float) -> None:
         """Note for the process of the playbook that others had to wait; shards compute side by side."""
-        if not self._in_shard:
+        if self._process is None:
             super().held(computed_s, blocked_s)
         elif blocked_s > BLOCKED_S:
             self._blocked = BLOCKED
