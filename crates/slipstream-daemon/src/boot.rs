@@ -3,6 +3,7 @@
 
 use crate::{
     agent::{Agent, Noise},
+    closures::Held,
     connection::Client,
     copies::Copy,
     error::Error,
@@ -11,7 +12,7 @@ use crate::{
     registry::Shared,
     slot::Refusal,
 };
-use slipstream_wire::{AgentSpec, AnswerAction, FromAgent, Reply, Request};
+use slipstream_wire::{AgentSpec, AnswerAction, ClosureInfo, FromAgent, Reply, Request};
 use std::{
     io::{self, Cursor},
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -75,7 +76,16 @@ enum Step {
     Abort,
 }
 
-/// Starts the agent of `spec` on `link`; its start line reads `first`, if there is something in it, before the agent.
+/// What goes into a start line.
+#[derive(Clone, Copy)]
+pub(crate) struct Input<'a> {
+    /// Read before the agent, if there is something in it.
+    pub(crate) first: &'a [u8],
+    /// What the agent will be sent: packed while it starts.
+    pub(crate) next: Option<&'a Arc<ClosureInfo>>,
+}
+
+/// Starts the agent of `spec` on `link`.
 ///
 /// # Errors
 ///
@@ -84,14 +94,14 @@ pub(crate) async fn boot(
     shared: &Shared,
     link: &Arc<Link>,
     spec: &AgentSpec,
-    first: &[u8],
+    input: Input<'_>,
     client: &mut Client,
 ) -> Result<Booted, Error> {
     let client_gone = client.gone();
     // Whatever a start waits for ends with its client, and no later than the deadline: a target that says half
     // a word must not hold anybody up.
     tokio::select! {
-        booted = timeout(GREETING_DEADLINE, exchange(shared, link, spec, first, client)) => booted.unwrap_or_else(|_| {
+        booted = timeout(GREETING_DEADLINE, exchange(shared, link, spec, input, client)) => booted.unwrap_or_else(|_| {
             let limit = GREETING_DEADLINE.as_secs();
             Ok(Booted::Refused(Refusal::saying(format!("no greeting after {limit} s"))))
         }),
@@ -103,16 +113,19 @@ async fn exchange(
     shared: &Shared,
     link: &Arc<Link>,
     spec: &AgentSpec,
-    first: &[u8],
+    input: Input<'_>,
     client: &mut Client,
 ) -> Result<Booted, Error> {
     let mut start = match Start::spawn(shared, link, &spec.line, Copy::of_most(link)) {
         Ok(start) => start,
         Err(e) => return Ok(Booted::Refused(Refusal::saying(e.to_string()))),
     };
+    if let Some(next) = input.next {
+        start.prepare(shared, link, next);
+    }
     let mut proceeding = !spec.become_started;
     if proceeding {
-        send(&mut start.stdin, link, first).await;
+        send(&mut start.stdin, link, input.first).await;
         start.send_agent(link).await;
     } else {
         // Without a word from us the client can't know that its time for prompts is running.
@@ -219,6 +232,15 @@ impl Start {
             self.noise = Noise { stdout: std::mem::take(&mut *body), stderr };
         }
         Ok(action)
+    }
+
+    /// Has a closure packed for the agent as it will be: with nothing, or with what it copies.
+    fn prepare(&self, shared: &Shared, link: &Link, next: &Arc<ClosureInfo>) {
+        let held = self.copy.as_ref().map_or_else(Held::default, |copy| copy.held().clone());
+        let (closures, next, compression) = (shared.closures.clone(), Arc::clone(next), link.compression());
+        if !held.has(&next.digest) {
+            tokio::spawn(async move { closures.bundle(&next, &held, compression).await });
+        }
     }
 
     async fn send_agent(&mut self, link: &Link) {

@@ -10,6 +10,7 @@ use std::{
     path::Path,
     sync::{Arc, Mutex},
 };
+use tokio::{sync::OnceCell, task::spawn_blocking};
 
 /// Source text kept at most; when it would be more, everything is dropped and asked for again.
 const KEPT_BYTES: usize = 256 << 20;
@@ -126,19 +127,35 @@ impl Bundle {
     }
 }
 
+/// What a bundle depends on: the agent's history, the closure, the compression.
+type BundleId = (Option<Digest>, Digest, Compression);
+
 #[derive(Default)]
 struct Contents {
     by_key: HashMap<String, Digest>,
     by_digest: HashMap<Digest, Arc<ClosureInfo>>,
     blobs: HashMap<Digest, Arc<[u8]>>,
-    /// Bundles by the agent's history and by closure: hosts in the same state share one.
-    bundles: HashMap<(Option<Digest>, Digest, Compression), Arc<Bundle>>,
+    /// Hosts in the same state share a bundle, and wait for the one that packs it.
+    bundles: HashMap<BundleId, Arc<OnceCell<Option<Arc<Bundle>>>>>,
     kept: usize,
 }
 
+impl Contents {
+    /// Counts a bundle that has just been packed, at the cost of others if need be; forgets that it can't be.
+    fn account_for(&mut self, id: BundleId, bundle: Option<&Bundle>) {
+        let (Some(place), Some(bundle)) = (self.bundles.remove(&id), bundle) else { return };
+        if self.kept + bundle.len() > KEPT_BYTES {
+            self.kept = self.blobs.values().map(|blob| blob.len()).sum();
+            self.bundles.clear();
+        }
+        self.kept += bundle.len();
+        self.bundles.insert(id, place);
+    }
+}
+
 /// Closures by key and by digest, with the content of their files.
-#[derive(Default)]
-pub(crate) struct ClosureCache(Mutex<Contents>);
+#[derive(Clone, Default)]
+pub(crate) struct ClosureCache(Arc<Mutex<Contents>>);
 
 impl ClosureCache {
     /// Returns the closure stored under `key`.
@@ -190,29 +207,38 @@ impl ClosureCache {
     }
 
     /// Returns what an agent lacks of `closure`, by what it holds.
-    pub(crate) fn bundle(
+    pub(crate) async fn bundle(
         &self,
-        closure: &ClosureInfo,
+        closure: &Arc<ClosureInfo>,
         held: &Held,
         compression: Compression,
     ) -> Option<Arc<Bundle>> {
         let id = (held.history.clone(), closure.digest.clone(), compression);
-        if let Some(bundle) = lock(&self.0).bundles.get(&id) {
-            return Some(Arc::clone(bundle));
-        }
-        let bundle = Arc::new(self.pack(closure, held, compression)?);
-        let mut contents = lock(&self.0);
-        if contents.kept + bundle.bytes.len() > KEPT_BYTES {
-            contents.kept -= contents.bundles.values().map(|b| b.bytes.len()).sum::<usize>();
-            contents.bundles.clear();
-        }
-        contents.kept += bundle.bytes.len();
-        contents.bundles.insert(id, Arc::clone(&bundle));
-        Some(bundle)
+        let place = Arc::clone(lock(&self.0).bundles.entry(id.clone()).or_default());
+        place.get_or_init(|| self.packed(id, Arc::clone(closure), held.numbers.clone())).await.clone()
+    }
+
+    /// Packs beside the daemon's only thread: it takes tens of milliseconds.
+    async fn packed(
+        &self,
+        id: BundleId,
+        closure: Arc<ClosureInfo>,
+        numbers: HashMap<Digest, u32>,
+    ) -> Option<Arc<Bundle>> {
+        let (cache, compression) = (self.clone(), id.2);
+        let packing = spawn_blocking(move || cache.pack(&closure, numbers, compression));
+        let bundle = packing.await.ok().flatten().map(Arc::new);
+        lock(&self.0).account_for(id, bundle.as_deref());
+        bundle
     }
 
     /// Packs in the order of paths: files of one folder are alike.
-    fn pack(&self, closure: &ClosureInfo, held: &Held, compression: Compression) -> Option<Bundle> {
+    fn pack(
+        &self,
+        closure: &ClosureInfo,
+        mut numbers: HashMap<Digest, u32>,
+        compression: Compression,
+    ) -> Option<Bundle> {
         let mut files: Vec<_> = closure.files.iter().collect();
         files.sort_by(|a, b| a.path.cmp(&b.path));
         let mut head = ClosureHead {
@@ -222,7 +248,6 @@ impl ClosureCache {
         };
         let mut blobs: Vec<Digest> = Vec::new();
         let mut content: Vec<Arc<[u8]>> = Vec::new();
-        let mut numbers = held.numbers.clone();
         for file in files {
             let next = u32::try_from(numbers.len()).ok()?;
             let number = *numbers.entry(file.digest.clone()).or_insert(next);
@@ -285,13 +310,13 @@ mod tests {
         assert!(cache.store("k".into(), closure(b"x", vec![]), b"").is_err());
     }
 
-    #[test]
-    fn a_bundle_holds_what_is_missing_once() {
+    #[tokio::test]
+    async fn a_bundle_holds_what_is_missing_once() {
         let cache = ClosureCache::default();
-        let closure = closure(b"x", vec![]);
-        cache.store("k".into(), closure.clone(), b"x").expect("store");
+        cache.store("k".into(), closure(b"x", vec![]), b"x").expect("store");
+        let closure = cache.find("k").expect("stored");
         let mut held = Held::default();
-        let all = cache.bundle(&closure, &held, Compression::Auto).expect("bundle");
+        let all = cache.bundle(&closure, &held, Compression::Auto).await.expect("bundle");
         assert_eq!(all.blobs, vec![Digest::of(b"x")]);
         held.take(&closure.digest, &all, &BTreeSet::new(), None);
         assert!(held.has(&closure.digest));
@@ -300,7 +325,21 @@ mod tests {
         held.answered(&closure.digest);
         assert_eq!(held.numbers_of(&all.blobs), Some(vec![0]));
         assert_eq!(held.numbers_of(&[Digest::of(b"y")]), None);
-        let none = cache.bundle(&closure, &held, Compression::Auto).expect("bundle");
+        let none = cache.bundle(&closure, &held, Compression::Auto).await.expect("bundle");
         assert!(none.blobs.is_empty());
+    }
+
+    #[tokio::test]
+    async fn hosts_that_ask_at_once_share_a_bundle() {
+        let cache = ClosureCache::default();
+        let held = Held::default();
+        let closure = Arc::new(closure(b"x", vec![]));
+        let none = cache.bundle(&closure, &held, Compression::Auto).await;
+        assert!(none.is_none(), "its content has not come yet");
+        cache.store("k".into(), (*closure).clone(), b"x").expect("store");
+        let ask = || cache.bundle(&closure, &held, Compression::Auto);
+        let (one, other) = tokio::join!(ask(), ask());
+        assert!(Arc::ptr_eq(&one.expect("bundle"), &other.expect("bundle")));
+        assert_eq!(lock(&cache.0).bundles.len(), 1);
     }
 }

@@ -58,6 +58,11 @@ impl Copy {
         &self.program
     }
 
+    /// What the new agent holds if it can have it.
+    pub(crate) fn held(&self) -> &Held {
+        &self.held
+    }
+
     /// Returns what the new agent holds, by what it says of the copy.
     pub(crate) fn taken(self, copied: bool) -> Held {
         if !copied {

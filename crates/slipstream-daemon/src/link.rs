@@ -4,7 +4,7 @@ use crate::{
     agent::Agent,
     askpass::{ENVIRONMENT, Offer},
     locks::lock,
-    process,
+    process, program,
     registry::Shared,
     slot::AgentSlot,
     stats::Counter,
@@ -317,6 +317,8 @@ async fn start_master(
     control_path: &Path,
     offer: Option<&Offer>,
 ) -> Result<(Child, ChildStderr, Vec<u8>), LinkError> {
+    // A login takes longer.
+    program::prepare(spec.compression, &spec.target_cache);
     let plain = |text: String| LinkError { rc: 255, stderr: text.into_bytes(), denied: false };
     let mut own: Vec<String> =
         ["-N", "-T", "-o", "ControlMaster=yes", "-o", "ControlPersist=no", "-o"].map(String::from).to_vec();

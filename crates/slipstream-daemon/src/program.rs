@@ -54,6 +54,13 @@ pub(crate) fn whole(compression: Compression, cache: &str) -> Cow<'static, [u8]>
     })
 }
 
+/// Packs the agent in good time: it takes as long as the start of an interpreter.
+pub(crate) fn prepare(compression: Compression, cache: &str) {
+    if cache.is_empty() {
+        tokio::task::spawn_blocking(move || whole(compression, "").len());
+    }
+}
+
 /// The source of an agent of these modules in one.
 fn agent(modules: &[(&str, &str)]) -> String {
     let modules: Vec<String> = modules

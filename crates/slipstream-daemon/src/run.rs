@@ -2,7 +2,7 @@
 
 use crate::{
     agent::{Agent, Noise, Stream},
-    boot::{Booted, boot},
+    boot::{Booted, Input, boot},
     chores,
     connection::Client,
     copies,
@@ -48,7 +48,7 @@ pub(crate) async fn run(
             let kept = used.0.slot(&request.agent.key).running();
             evict_others(shared, &used.0, kept.as_ref()).await;
         }
-        let stop = match agent_for(shared, &used.0, &request.agent, client).await? {
+        let stop = match agent_for(shared, &used.0, &request.agent, Some(&closure), client).await? {
             Ok(agent) => match run_on(shared, &agent, &request, &closure, &params, client).await? {
                 None => return Ok(()),
                 Some(stop) => stop,
@@ -65,11 +65,12 @@ pub(crate) async fn run(
     client.reply(&reply, body).await
 }
 
-/// Returns the running agent of `spec`, starting it if there is none.
+/// Returns the running agent of `spec`, starting it if there is none; `next` is what it is wanted for.
 pub(crate) async fn agent_for(
     shared: &Shared,
     link: &Arc<Link>,
     spec: &AgentSpec,
+    next: Option<&Arc<ClosureInfo>>,
     client: &mut Client,
 ) -> Result<Result<Arc<Agent>, Stop>, Error> {
     let slot = link.slot(&spec.key);
@@ -88,7 +89,7 @@ pub(crate) async fn agent_for(
         let (reply, body) = refused(refusal);
         return Ok(Err(Stop::Say(reply, body)));
     }
-    Ok(match boot(shared, link, spec, b"", client).await? {
+    Ok(match boot(shared, link, spec, Input { first: b"", next }, client).await? {
         Booted::Running(agent, noise) => {
             let _ = agent.noise.set(noise);
             slot.fill(Arc::clone(&agent));
@@ -114,7 +115,7 @@ async fn run_on(
     shared: &Arc<Shared>,
     agent: &Arc<Agent>,
     request: &RunRequest,
-    closure: &ClosureInfo,
+    closure: &Arc<ClosureInfo>,
     params: &[u8],
     client: &Client,
 ) -> Result<Option<Stop>, Error> {
@@ -230,12 +231,14 @@ async fn send_first(stream: &Stream, request: &RunRequest, content: &[u8]) -> bo
 }
 
 /// Sends a closure that the agent does not hold yet; false if it can't be sent.
-async fn send_closure(shared: &Shared, agent: &Arc<Agent>, closure: &ClosureInfo) -> bool {
+async fn send_closure(shared: &Shared, agent: &Arc<Agent>, closure: &Arc<ClosureInfo>) -> bool {
     let mut held = agent.held.lock().await;
     if held.has(&closure.digest) {
         return true;
     }
-    let Some(bundle) = shared.closures.bundle(closure, &held, agent.compression()) else { return false };
+    let Some(bundle) = shared.closures.bundle(closure, &held, agent.compression()).await else {
+        return false;
+    };
     let Some(place) = agent.place().await else { return false };
     let source = copies::source(&agent.link, agent, &bundle);
     place.send(held.take(&closure.digest, &bundle, &agent.hello.cached, source));
@@ -260,17 +263,18 @@ pub(crate) async fn discover(
         return client.reply(&Reply::NoAgent, vec![]).await;
     }
     let used = link.enter();
-    let (reply, body) = match boot(shared, &used.0, &spec, chooser, client).await? {
-        Booted::Running(agent, Noise { stdout, stderr }) => {
-            // What is on standard output is the answer, for this once.
-            let _ = agent.noise.set(Noise { stdout: vec![], stderr: stderr.clone() });
-            link.slot(&spec.key).fill(agent);
-            (Reply::Exit { rc: 0, out: stdout.len() as u64 }, [stdout, stderr].concat())
-        }
-        Booted::Refused(refusal) => refused(refusal),
-        Booted::Unreachable(error) => unreachable(error),
-        Booted::Aborted => (Reply::Done, vec![]),
-    };
+    let (reply, body) =
+        match boot(shared, &used.0, &spec, Input { first: chooser, next: None }, client).await? {
+            Booted::Running(agent, Noise { stdout, stderr }) => {
+                // What is on standard output is the answer, for this once.
+                let _ = agent.noise.set(Noise { stdout: vec![], stderr: stderr.clone() });
+                link.slot(&spec.key).fill(agent);
+                (Reply::Exit { rc: 0, out: stdout.len() as u64 }, [stdout, stderr].concat())
+            }
+            Booted::Refused(refusal) => refused(refusal),
+            Booted::Unreachable(error) => unreachable(error),
+            Booted::Aborted => (Reply::Done, vec![]),
+        };
     client.reply(&reply, body).await
 }
 
