@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from kit.accounts import CAROL
+from kit.relay import Relay
 from kit.runner import MODES, Controller, Run
 from kit.sshd import Sshd
 from kit.versions import core
@@ -39,6 +40,20 @@ def test_second_playbook_within_linger_opens_no_connection(
     assert sshd.accepted_logins() == before + 1
     assert ping(controller, open_folder).rc == 0
     assert sshd.accepted_logins() == before + 1
+
+
+def test_first_task_takes_no_more_round_trips_than_under_stock(venv: Path, sshd: Sshd, open_folder: Path) -> None:
+    """Although it starts an agent: the module goes with the agent, before that has said a word."""
+    turns = []
+    for mode in MODES:
+        with Controller(venv, mode, sshd, open_folder / "run") as made, Relay(sshd.port, delay=0.03) as relay:
+            relay.make_known(open_folder / "run" / "known_hosts")
+            python = "-e ansible_python_interpreter=/usr/bin/python3"
+            run = ping(made, open_folder, "-e", f"ansible_port={relay.port}", *python.split())
+            assert run.rc == 0, run.stdout
+            assert mode == "stock" or made.status()["tickets"] == 1
+            turns.append(relay.counts.turns)
+    assert turns[1] <= turns[0]
 
 
 def test_linger_is_a_setting(
@@ -202,6 +217,22 @@ def test_trouble_reads_as_under_stock(venv: Path, sshd: Sshd, open_folder: Path,
             run = ping(controller, open_folder, *variables)
             seen.append((run.rc, [(event.kind, event.result) for event in run.events]))
     assert seen[0][0] != 0
+    assert seen[0] == seen[1]
+
+
+def test_server_that_takes_no_session_reads_as_under_stock(venv: Path, users: None, open_folder: Path) -> None:
+    """What was to be sent in it is known not to have been."""
+    seen = []
+    with Sshd(max_sessions=0) as closed:
+        for mode in MODES:
+            with Controller(venv, mode, closed, open_folder / "run") as controller:
+                options = ["-e", "ansible_python_interpreter=/usr/bin/python3", "-e", "ansible_ssh_retries=1", "-vv"]
+                run = ping(controller, open_folder, *options)
+                (unreachable,) = [event.result["msg"] for event in run.events if event.kind == "unreachable"]
+                # The rest names a socket.
+                words = unreachable.partition("Session open refused by peer")[0]
+                seen.append((run.rc, words, run.stdout.count("ssh_retry: attempt:")))
+    assert seen[0][0] == 4 and seen[0][2] == 1
     assert seen[0] == seen[1]
 
 

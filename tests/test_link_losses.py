@@ -115,6 +115,22 @@ def test_task_whose_link_is_lost_is_never_run_twice(venv: Path, sshd: Sshd, open
     assert runs.read_text() == "run\n"
 
 
+def test_task_that_an_agent_may_have_begun_is_never_run_twice(venv: Path, sshd: Sshd, open_folder: Path) -> None:
+    """It went along with the agent, and the link is lost before that has greeted."""
+    fifo, python = open_folder / "started", open_folder / "python"
+    subprocess.run(["mkfifo", "-m", "666", str(fifo)], check=True)
+    python.write_text(f"#!/bin/sh\necho begun > {fifo}\nexec cat > /dev/null\n")
+    python.chmod(0o755)
+    with Controller(venv, "slipstream", sshd, open_folder / "run") as controller:
+        options = ["-e", f"ansible_python_interpreter={python}", "-e", "ansible_ssh_retries=3"]
+        process = controller.start(write(open_folder, PING), *options)
+        read_line(fifo)
+        sshd.cut_sessions()
+        stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 4, stdout + stderr
+    assert "UNREACHABLE!" in stdout and "is not run again" in stdout
+
+
 def test_another_terminal_shares_the_link(venv: Path, sshd: Sshd, open_folder: Path) -> None:
     """What tells terminals apart makes no other link, as it makes none for ssh's ControlPersist."""
     with Controller(venv, "slipstream", sshd, open_folder / "run") as controller:

@@ -38,6 +38,8 @@ const UNDELIVERED_MAX: usize = 256 << 20;
 const END_GRACE: Duration = Duration::from_secs(3);
 /// A start line ends at once when its agent is killed.
 const DEATH_DEADLINE: Duration = Duration::from_secs(2);
+/// The stream of a job that is sent before its agent has greeted.
+pub(crate) const FIRST_STREAM: u32 = 1;
 /// What a shell adds to the number of the signal that has ended a command.
 const KILLED_BY: i32 = 128;
 
@@ -103,17 +105,27 @@ pub(crate) struct Agent {
     pub(crate) link: Arc<Link>,
 }
 
+/// The near end of a channel on which an agent has greeted, but for its output.
+pub(crate) struct Channel {
+    pub(crate) child: Child,
+    pub(crate) last_words: LastWords,
+    pub(crate) stdin: ChildStdin,
+    /// What has been packed for it already, and where that goes on.
+    pub(crate) batch: Batch,
+}
+
 impl Agent {
-    /// Takes over a channel on which an agent has just greeted.
+    /// Takes over a channel on which an agent has just greeted; returns the stream of the job that it was sent
+    /// already, if it was.
     pub(crate) fn adopt(
         link: &Arc<Link>,
         become_started: bool,
         hello: AgentHello,
         held: Held,
-        (child, last_words): (Child, LastWords),
-        stdin: ChildStdin,
+        was_sent_a_job: bool,
+        channel: Channel,
         stdout: impl AsyncRead + Send + Unpin + 'static,
-    ) -> Arc<Self> {
+    ) -> (Arc<Self>, Option<Stream>) {
         let (outbox, frames) = mpsc::channel(OUTBOX);
         let agent = Arc::new(Self {
             hello,
@@ -124,7 +136,7 @@ impl Agent {
             listener: OnceLock::new(),
             outbox,
             streams: Mutex::default(),
-            next_stream: AtomicU32::new(1),
+            next_stream: AtomicU32::new(FIRST_STREAM),
             runs: Mutex::default(),
             retired: AtomicBool::new(false),
             resting: AtomicBool::new(false),
@@ -132,13 +144,16 @@ impl Agent {
             gone: CancellationToken::new(),
             link: Arc::clone(link),
         });
+        // Before anybody else can have that one, and before an answer is read.
+        let stream = was_sent_a_job.then(|| agent.open_stream());
+        agent.mark_sent(FIRST_STREAM);
         link.agent_started(Arc::clone(&agent));
         agent.ask_for_compression();
         if let Some(listener) = Listener::open(&agent, link) {
             let _ = agent.listener.set(listener);
         }
-        tokio::spawn(watch_over(Arc::clone(&agent), (child, last_words), stdin, frames, stdout));
-        agent
+        tokio::spawn(watch_over(Arc::clone(&agent), channel, frames, stdout));
+        (agent, stream)
     }
 
     fn ask_for_compression(&self) {
@@ -330,13 +345,12 @@ impl Drop for Stream {
 /// Owns the channel's process and both directions of it.
 async fn watch_over(
     agent: Arc<Agent>,
-    (mut child, last_words): (Child, LastWords),
-    stdin: ChildStdin,
+    Channel { mut child, last_words, stdin, batch }: Channel,
     frames: mpsc::Receiver<Frame>,
     stdout: impl AsyncRead + Send + Unpin,
 ) {
     let reading = read_frames(&agent, stdout);
-    let writing = write_frames(&agent, stdin, frames);
+    let writing = write_frames(&agent, stdin, batch, frames);
     tokio::pin!(reading, writing);
     let channel = async {
         let mut writer_ended = false;
@@ -417,9 +431,9 @@ async fn read_parts(stdout: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<
 async fn write_frames(
     agent: &Agent,
     mut stdin: ChildStdin,
+    mut batch: Batch,
     mut frames: mpsc::Receiver<Frame>,
 ) -> io::Result<()> {
-    let mut batch = Batch::new(agent.compression());
     loop {
         let frame = tokio::select! {
             frame = frames.recv() => frame,

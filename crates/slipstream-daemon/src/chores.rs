@@ -56,7 +56,7 @@ async fn agent(
 ) -> Result<Result<Arc<Agent>, Stop>, Error> {
     match (link.login_agent(), &wanted.agent) {
         (Some(agent), _) => Ok(Ok(agent)),
-        (None, Some(spec)) => agent_for(shared, link, spec, None, client).await,
+        (None, Some(spec)) => Ok(agent_for(shared, link, spec, None, client).await?.map(|(agent, _)| agent)),
         (None, None) => Ok(Err(Stop::Quiet)),
     }
 }

@@ -29,6 +29,7 @@ mod scan;
 mod server;
 mod slot;
 mod socket_watch;
+mod start;
 mod stats;
 
 use config::Config;

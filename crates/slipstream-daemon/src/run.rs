@@ -29,6 +29,29 @@ pub(crate) enum Stop {
     Quiet,
 }
 
+/// A module call with what it needs.
+pub(crate) struct Job<'a> {
+    request: &'a RunRequest,
+    pub(crate) closure: &'a Arc<ClosureInfo>,
+    /// The content of the files that are written first.
+    content: &'a [u8],
+    params: &'a [u8],
+}
+
+impl Job<'_> {
+    /// Whether nothing has to be done before it on the target.
+    pub(crate) fn goes_alone(&self) -> bool {
+        self.request.first.is_none()
+    }
+
+    /// What has an agent run it, as the request of a stream.
+    pub(crate) fn frame(&self, stream: u32) -> Frame {
+        let message = ToAgent::Run { closure: self.closure.digest.clone(), job: self.request.job.clone() };
+        let frame = Frame::message(stream, &message, self.params.to_vec());
+        if self.request.private { frame.flagged(Frame::ALONE) } else { frame }
+    }
+}
+
 /// Serves a run request; the reply, or the frames that make it up, go to the client.
 pub(crate) async fn run(
     shared: &Arc<Shared>,
@@ -42,14 +65,16 @@ pub(crate) async fn run(
     let Some(closure) = shared.closures.get(&request.closure) else {
         return client.reply(&Reply::NeedClosure, vec![]).await;
     };
+    let (content, params) = params.split_at(request.content_size().min(params.len()));
+    let job = Job { request: &request, closure: &closure, content, params };
     let used = link.enter();
     for _ in 0..STALE_MAX {
         if request.evict {
             let kept = used.0.slot(&request.agent.key).running();
             evict_others(shared, &used.0, kept.as_ref()).await;
         }
-        let stop = match agent_for(shared, &used.0, &request.agent, Some(&closure), client).await? {
-            Ok(agent) => match run_on(shared, &agent, &request, &closure, &params, client).await? {
+        let stop = match agent_for(shared, &used.0, &request.agent, Some(&job), client).await? {
+            Ok((agent, sent)) => match run_on(shared, &agent, sent, &job, client).await? {
                 None => return Ok(()),
                 Some(stop) => stop,
             },
@@ -65,35 +90,36 @@ pub(crate) async fn run(
     client.reply(&reply, body).await
 }
 
-/// Returns the running agent of `spec`, starting it if there is none; `next` is what it is wanted for.
+/// Returns the running agent of `spec`, starting it if there is none, and the stream of `job` if that has been
+/// sent by its start.
 pub(crate) async fn agent_for(
     shared: &Shared,
     link: &Arc<Link>,
     spec: &AgentSpec,
-    next: Option<&Arc<ClosureInfo>>,
+    job: Option<&Job<'_>>,
     client: &mut Client,
-) -> Result<Result<Arc<Agent>, Stop>, Error> {
+) -> Result<Result<(Arc<Agent>, Option<Stream>), Stop>, Error> {
     let slot = link.slot(&spec.key);
     if let Some(agent) = slot.running() {
-        return Ok(Ok(agent));
+        return Ok(Ok((agent, None)));
     }
     let _starting = slot.starting.lock().await;
     if let Some(agent) = slot.running() {
-        return Ok(Ok(agent));
+        return Ok(Ok((agent, None)));
     }
     if let Some(agent) = spec.discovered.as_deref().and_then(|key| link.take_slot(key)) {
         slot.fill(Arc::clone(&agent));
-        return Ok(Ok(agent));
+        return Ok(Ok((agent, None)));
     }
     if let Some(refusal) = slot.refused() {
         let (reply, body) = refused(refusal);
         return Ok(Err(Stop::Say(reply, body)));
     }
-    Ok(match boot(shared, link, spec, Input { first: b"", next }, client).await? {
-        Booted::Running(agent, noise) => {
+    Ok(match boot(shared, link, spec, Input { first: b"", job }, client).await? {
+        Booted::Running(agent, noise, sent) => {
             let _ = agent.noise.set(noise);
             slot.fill(Arc::clone(&agent));
-            Ok(agent)
+            Ok((agent, sent))
         }
         Booted::Refused(refusal) => {
             if !refusal.says_missing() {
@@ -106,26 +132,21 @@ pub(crate) async fn agent_for(
             let (reply, body) = unreachable(error);
             Err(Stop::Say(reply, body))
         }
+        Booted::Lost(message) => Err(Stop::Say(Reply::Lost { message }, vec![])),
         Booted::Aborted => Err(Stop::Quiet),
     })
 }
 
-/// Sends what the agent lacks and the run, then passes on what comes back. `None`: answered.
+/// Sends what the agent lacks and the job, unless it was `sent`, and passes on what comes back. `None`: answered.
 async fn run_on(
     shared: &Arc<Shared>,
     agent: &Arc<Agent>,
-    request: &RunRequest,
-    closure: &Arc<ClosureInfo>,
-    params: &[u8],
+    sent: Option<Stream>,
+    job: &Job<'_>,
     client: &Client,
 ) -> Result<Option<Stop>, Error> {
-    agent.join_run(&request.run);
-    let cancelled = shared.run_token(&request.run);
-    let mut stream = agent.open_stream();
-    let (content, params) = params.split_at(request.content_size().min(params.len()));
-    let message = ToAgent::Run { closure: closure.digest.clone(), job: request.job.clone() };
-    let frame = Frame::message(stream.id, &message, params.to_vec());
-    let frame = if request.private { frame.flagged(Frame::ALONE) } else { frame };
+    agent.join_run(&job.request.run);
+    let cancelled = shared.run_token(&job.request.run);
     let gone = async {
         tokio::select! {
             () = client.left() => {}
@@ -133,17 +154,20 @@ async fn run_on(
         }
     };
     tokio::pin!(gone);
-    let sent = tokio::select! {
-        sent = async {
-            send_closure(shared, agent, closure).await
-                && send_first(&stream, request, content).await
-                && agent.send(frame).await
-        } => sent,
-        () = &mut gone => return Err(Error::ClientGone),
+    let mut stream = match sent {
+        Some(stream) => stream,
+        None => {
+            let stream = agent.open_stream();
+            let sent = tokio::select! {
+                sent = send(shared, &stream, job) => sent,
+                () = &mut gone => return Err(Error::ClientGone),
+            };
+            if !sent {
+                return Ok(Some(Stop::Again));
+            }
+            stream
+        }
     };
-    if !sent {
-        return Ok(Some(Stop::Again));
-    }
     let mut noise = agent.noise.get().filter(|noise| **noise != Noise::default());
     loop {
         let event = tokio::select! {
@@ -155,7 +179,7 @@ async fn run_on(
         }
         match event {
             Some(frame) if frame.data => client.send(&Frame { stream: 0, ..frame }).await?,
-            Some(frame) => return answer(shared, &mut stream, &closure.digest, client, frame).await,
+            Some(frame) => return answer(shared, &mut stream, &job.closure.digest, client, frame).await,
             None if !stream.was_sent() => return Ok(Some(Stop::Again)),
             None => {
                 let (reply, body) = match agent.death.get() {
@@ -223,11 +247,14 @@ async fn answer(
     Ok(None)
 }
 
-async fn send_first(stream: &Stream, request: &RunRequest, content: &[u8]) -> bool {
-    match &request.first {
-        Some(first) => chores::send_first(stream, &first.chores, content).await,
-        None => true,
-    }
+/// Sends all that a job needs; false if the agent has gone.
+async fn send(shared: &Shared, stream: &Stream, job: &Job<'_>) -> bool {
+    send_closure(shared, &stream.agent, job.closure).await
+        && match &job.request.first {
+            Some(first) => chores::send_first(stream, &first.chores, job.content).await,
+            None => true,
+        }
+        && stream.agent.send(job.frame(stream.id)).await
 }
 
 /// Sends a closure that the agent does not hold yet; false if it can't be sent.
@@ -264,8 +291,8 @@ pub(crate) async fn discover(
     }
     let used = link.enter();
     let (reply, body) =
-        match boot(shared, &used.0, &spec, Input { first: chooser, next: None }, client).await? {
-            Booted::Running(agent, Noise { stdout, stderr }) => {
+        match boot(shared, &used.0, &spec, Input { first: chooser, job: None }, client).await? {
+            Booted::Running(agent, Noise { stdout, stderr }, _) => {
                 // What is on standard output is the answer, for this once.
                 let _ = agent.noise.set(Noise { stdout: vec![], stderr: stderr.clone() });
                 link.slot(&spec.key).fill(agent);
@@ -273,6 +300,7 @@ pub(crate) async fn discover(
             }
             Booted::Refused(refusal) => refused(refusal),
             Booted::Unreachable(error) => unreachable(error),
+            Booted::Lost(message) => (Reply::Lost { message }, vec![]),
             Booted::Aborted => (Reply::Done, vec![]),
         };
     client.reply(&reply, body).await
