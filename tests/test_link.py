@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -236,19 +237,43 @@ def test_server_that_takes_no_session_reads_as_under_stock(venv: Path, users: No
     assert seen[0] == seen[1]
 
 
-def test_login_shell_that_prints_is_tolerated(controller: Controller, users: None, open_folder: Path) -> None:
-    noisy = Path(f"~{CAROL.name}/.bashrc").expanduser()
-    before = noisy.read_text() if noisy.exists() else None
-    noisy.write_text("echo Welcome; echo 'have a nice day' >&2; printf '\\0SLIPSTREAM'\n")
+@contextlib.contextmanager
+def carols_bashrc(text: str) -> Iterator[None]:
+    """Have Carol's shell run that before every command."""
+    bashrc = Path(f"~{CAROL.name}/.bashrc").expanduser()
+    before = bashrc.read_text() if bashrc.exists() else None
+    bashrc.write_text(text)
     try:
+        yield
+    finally:
+        if before is None:
+            bashrc.unlink()
+        else:
+            bashrc.write_text(before)
+
+
+def test_login_shell_that_prints_is_tolerated(controller: Controller, users: None, open_folder: Path) -> None:
+    with carols_bashrc("echo Welcome; echo 'have a nice day' >&2; printf '\\0SLIPSTREAM'\n"):
         run = ping(controller, open_folder, "-e", f"ansible_user={CAROL.name}")
         assert run.rc == 0, run.stdout + run.stderr
         assert controller.status()["tickets"] == 1
-    finally:
-        if before is None:
-            noisy.unlink()
-        else:
-            noisy.write_text(before)
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["given", "discovered"])
+def test_login_shell_that_prints_megabytes_is_tolerated(
+    venv: Path, sshd: Sshd, users: None, open_folder: Path, known: bool
+) -> None:
+    """More than is kept of it, and more than a pipe and a session hold."""
+    options = ["-e", f"ansible_user={CAROL.name}", "-e", f"ansible_password={CAROL.password}"]
+    options += ["-e", "ansible_python_interpreter=/usr/bin/python3"] if known else []
+    seen = []
+    with carols_bashrc("yes 'Welcome, welcome!' | head -c 5000000\n"):
+        for mode in MODES:
+            with Controller(venv, mode, sshd, open_folder / "run") as controller:
+                run = ping(controller, open_folder, *options)
+                seen.append((run.rc, [(event.kind, event.result.get("ping")) for event in run.events]))
+    assert seen[0][0] == 0
+    assert seen[0] == seen[1]
 
 
 def test_locale_is_sent_on_as_ssh_is_configured_to(venv: Path, sshd: Sshd, open_folder: Path) -> None:

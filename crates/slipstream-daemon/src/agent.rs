@@ -145,24 +145,30 @@ impl Agent {
             link: Arc::clone(link),
         });
         // Before anybody else can have that one, and before an answer is read.
-        let stream = was_sent_a_job.then(|| agent.open_stream());
-        agent.mark_sent(FIRST_STREAM);
+        let stream = was_sent_a_job.then(|| {
+            let stream = agent.open_stream();
+            agent.mark_sent(FIRST_STREAM);
+            stream
+        });
         link.agent_started(Arc::clone(&agent));
-        agent.ask_for_compression();
-        if let Some(listener) = Listener::open(&agent, link) {
-            let _ = agent.listener.set(listener);
+        if !was_sent_a_job {
+            if let Some(wish) = wish_for_compression(agent.compression()) {
+                // The outbox is empty yet, so there is room.
+                agent.try_send(wish);
+            }
+            agent.listen();
         }
         tokio::spawn(watch_over(Arc::clone(&agent), channel, frames, stdout));
         (agent, stream)
     }
 
-    fn ask_for_compression(&self) {
-        let compression = self.compression();
-        let levels = (deflate::message_level(compression), deflate::file_level(compression));
-        if let (Some(level), Some(files)) = levels {
-            let message = ToAgent::Compress { level, files, auto: compression == Compression::Auto };
-            // The outbox is empty yet, so there is room.
-            self.try_send(Frame::message(0, &message, vec![]));
+    /// Has the agent listen for those that want a copy; one that has a job already is asked after its answer,
+    /// since it would keep them waiting.
+    pub(crate) fn listen(&self) {
+        if self.listener.get().is_none()
+            && let Some(listener) = Listener::open(self, &self.link)
+        {
+            let _ = self.listener.set(listener);
         }
     }
 
@@ -293,6 +299,13 @@ impl Agent {
         let _ = stream.events.send(frame);
         Ok(())
     }
+}
+
+/// What asks an agent to deflate its answers, if they are to be.
+pub(crate) fn wish_for_compression(compression: Compression) -> Option<Frame> {
+    let (level, files) = (deflate::message_level(compression)?, deflate::file_level(compression)?);
+    let message = ToAgent::Compress { level, files, auto: compression == Compression::Auto };
+    Some(Frame::message(0, &message, vec![]))
 }
 
 /// One request on an agent. Dropped before its end, it is given up: the agent kills its job.

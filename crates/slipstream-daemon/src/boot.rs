@@ -21,8 +21,10 @@ use std::{
 use tokio::{io::AsyncReadExt, process::ChildStderr, time::timeout};
 use tracing::{debug, info, warn};
 
-/// An agent that has not greeted by then is refused; slow targets take seconds, not minutes.
+/// An agent that has not greeted by then is given up; slow targets take seconds, not minutes.
 const GREETING_DEADLINE: Duration = Duration::from_secs(120);
+/// What ssh returns when it fails itself; a command that ends so looks the same to stock Ansible too.
+const SSH_FAILED: i32 = 255;
 /// What is kept of what a start line says under a running agent.
 const LAST_WORDS_MAX: usize = 64 << 10;
 
@@ -43,9 +45,10 @@ pub(crate) enum Booted {
 /// How the exchange with a start line ended.
 enum Exchanged {
     Greeted(Box<AgentHello>),
-    /// What the agent has done wrong.
+    /// There will be no agent, and why; the line may still run.
     Wrong(String),
-    End,
+    /// The line has ended, with that code, and perhaps after the job that was sent ahead had begun.
+    Ended(i32, bool),
     Abort,
 }
 
@@ -87,9 +90,9 @@ pub(crate) async fn boot(
     let late = || Ok(Exchanged::Wrong(format!("no greeting after {} s", GREETING_DEADLINE.as_secs())));
     Ok(match exchanged.unwrap_or_else(|_| late())? {
         Exchanged::Greeted(hello) => greeted(start, link, spec, *hello).await,
-        Exchanged::Wrong(words) if start.may_have_begun() => Booted::Lost(words),
+        Exchanged::Wrong(words) if start.ahead.is_some() => Booted::Lost(words),
         Exchanged::Wrong(words) => Booted::Refused(Refusal::saying(words)),
-        Exchanged::End => ended(start, link).await,
+        Exchanged::Ended(rc, may_have_begun) => ended(start, link, rc, may_have_begun),
         Exchanged::Abort => Booted::Aborted,
     })
 }
@@ -113,7 +116,8 @@ async fn exchange(
     loop {
         match start.step(client).await? {
             Step::Greeting => return Ok(hello(start).await),
-            Step::End => return Ok(Exchanged::End),
+            Step::End => return Ok(end(start).await),
+            Step::TooMuch => return Ok(Exchanged::Wrong("too much is printed before every command".into())),
             Step::Abort => return Ok(Exchanged::Abort),
             Step::More => {
                 link.no_copies.store(true, Relaxed);
@@ -145,6 +149,9 @@ async fn hello(start: &mut Start) -> Exchanged {
 }
 
 async fn greeted(mut start: Start, link: &Arc<Link>, spec: &AgentSpec, mut hello: AgentHello) -> Booted {
+    let Some(stdin) = start.stdin.take() else {
+        return Booted::Refused(Refusal::saying("its input is closed".into()));
+    };
     // What a wrapper wrote before it started the agent is in the pipe by now.
     while matches!(timeout(Duration::ZERO, start.stderr.read_buf(&mut start.err)).await, Ok(Ok(n)) if n > 0) {
     }
@@ -166,29 +173,36 @@ async fn greeted(mut start: Start, link: &Arc<Link>, spec: &AgentSpec, mut hello
         }
     };
     let last_words = tokio::spawn(drain(start.stderr));
-    let channel = Channel { child: start.child, last_words, stdin: start.stdin, batch };
+    let channel = Channel { child: start.child, last_words, stdin, batch };
     let stdout = Cursor::new(start.frames).chain(start.stdout);
     let (agent, stream) = Agent::adopt(link, spec.become_started, hello, held, sent, channel, stdout);
     Booted::Running(agent, start.noise, stream)
 }
 
-async fn ended(mut start: Start, link: &Link) -> Booted {
+/// Waits for the end of a line that prints no more.
+async fn end(start: &mut Start) -> Exchanged {
     let may_have_begun = start.may_have_begun();
-    drop(start.stdin);
+    start.stdin = None;
     let _ = (&mut start.stderr).take(NOISE_MAX as u64).read_to_end(&mut start.err).await;
-    let rc = start.child.wait().await.ok().and_then(|s| s.code()).unwrap_or(255);
+    let rc = start.child.wait().await.ok().and_then(|s| s.code()).unwrap_or(SSH_FAILED);
+    Exchanged::Ended(rc, may_have_begun)
+}
+
+fn ended(start: Start, link: &Link, rc: i32, may_have_begun: bool) -> Booted {
     debug!(host = %link.spec.host, rc, words = %String::from_utf8_lossy(&start.err), "agent refused");
-    // ssh's own failure; a command that ends with 255 looks the same to stock Ansible too.
-    let broken = rc == 255;
-    // A line that has ended by itself would have shown the greeting before its end.
-    if may_have_begun && (broken || start.out.len() > NOISE_MAX) {
-        let words = printable(String::from_utf8_lossy(&start.err).trim());
-        return Booted::Lost(format!("the connection was lost while the module's agent started ({words})"));
+    // What has ended by itself has shown the greeting if there was one.
+    if rc != SSH_FAILED {
+        return Booted::Refused(Refusal { rc, stdout: start.out, stderr: start.err });
     }
-    if broken {
-        return Booted::Unreachable(LinkError { rc, stderr: start.err, denied: false });
+    if may_have_begun {
+        let message = "the connection was lost while the agent that had the module started";
+        let words = String::from_utf8_lossy(&start.err).trim().replace(['\r', '\n'], " ");
+        return Booted::Lost(match printable(&words) {
+            words if words.is_empty() => message.into(),
+            words => format!("{message} ({words})"),
+        });
     }
-    Booted::Refused(Refusal { rc, stdout: start.out, stderr: start.err })
+    Booted::Unreachable(LinkError { rc, stderr: start.err, denied: false })
 }
 
 impl Refusal {

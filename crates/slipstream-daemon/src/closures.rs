@@ -129,6 +129,8 @@ impl Bundle {
 
 /// What a bundle depends on: the agent's history, the closure, the compression.
 type BundleId = (Option<Digest>, Digest, Compression);
+/// Where a bundle will be when it is packed; nothing if it can't be.
+type Place = Arc<OnceCell<Option<Arc<Bundle>>>>;
 
 #[derive(Default)]
 struct Contents {
@@ -136,13 +138,17 @@ struct Contents {
     by_digest: HashMap<Digest, Arc<ClosureInfo>>,
     blobs: HashMap<Digest, Arc<[u8]>>,
     /// Hosts in the same state share a bundle, and wait for the one that packs it.
-    bundles: HashMap<BundleId, Arc<OnceCell<Option<Arc<Bundle>>>>>,
+    bundles: HashMap<BundleId, Place>,
     kept: usize,
 }
 
 impl Contents {
     /// Counts a bundle that has just been packed, at the cost of others if need be; forgets that it can't be.
-    fn account_for(&mut self, id: BundleId, bundle: Option<&Bundle>) {
+    fn account_for(&mut self, place: &Place, id: BundleId, bundle: Option<&Bundle>) {
+        // Everything may have been dropped meanwhile, and asked for again.
+        if !self.bundles.get(&id).is_some_and(|kept| Arc::ptr_eq(kept, place)) {
+            return;
+        }
         let (Some(place), Some(bundle)) = (self.bundles.remove(&id), bundle) else { return };
         if self.kept + bundle.len() > KEPT_BYTES {
             self.kept = self.blobs.values().map(|blob| blob.len()).sum();
@@ -215,12 +221,14 @@ impl ClosureCache {
     ) -> Option<Arc<Bundle>> {
         let id = (held.history.clone(), closure.digest.clone(), compression);
         let place = Arc::clone(lock(&self.0).bundles.entry(id.clone()).or_default());
-        place.get_or_init(|| self.packed(id, Arc::clone(closure), held.numbers.clone())).await.clone()
+        let (closure, numbers) = (Arc::clone(closure), held.numbers.clone());
+        place.get_or_init(|| self.packed(&place, id, closure, numbers)).await.clone()
     }
 
     /// Packs beside the daemon's only thread: it takes tens of milliseconds.
     async fn packed(
         &self,
+        place: &Place,
         id: BundleId,
         closure: Arc<ClosureInfo>,
         numbers: HashMap<Digest, u32>,
@@ -228,7 +236,7 @@ impl ClosureCache {
         let (cache, compression) = (self.clone(), id.2);
         let packing = spawn_blocking(move || cache.pack(&closure, numbers, compression));
         let bundle = packing.await.ok().flatten().map(Arc::new);
-        lock(&self.0).account_for(id, bundle.as_deref());
+        lock(&self.0).account_for(place, id, bundle.as_deref());
         bundle
     }
 

@@ -5,6 +5,7 @@
 //! (`PR_SET_PDEATHSIG`) need that thread to live as long as the daemon.
 
 mod agent;
+mod ahead;
 mod askpass;
 mod batch;
 mod boot;

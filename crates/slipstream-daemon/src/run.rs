@@ -223,6 +223,7 @@ async fn answer(
     stream.finish();
     let reply = match frame.parse() {
         Ok(FromAgent::Exit { rc, out }) => {
+            stream.agent.listen();
             shared.stats.tickets.add(1);
             stream.agent.count_ticket();
             if let Ok(mut held) = stream.agent.held.try_lock() {
@@ -259,17 +260,26 @@ async fn send(shared: &Shared, stream: &Stream, job: &Job<'_>) -> bool {
 
 /// Sends a closure that the agent does not hold yet; false if it can't be sent.
 async fn send_closure(shared: &Shared, agent: &Arc<Agent>, closure: &Arc<ClosureInfo>) -> bool {
-    let mut held = agent.held.lock().await;
-    if held.has(&closure.digest) {
+    loop {
+        let held = agent.held.lock().await;
+        if held.has(&closure.digest) {
+            return true;
+        }
+        let before = held.clone();
+        drop(held);
+        // Without the lock: it takes a while, and others go on.
+        let Some(bundle) = shared.closures.bundle(closure, &before, agent.compression()).await else {
+            return false;
+        };
+        let mut held = agent.held.lock().await;
+        if held.history() != before.history() {
+            continue;
+        }
+        let Some(place) = agent.place().await else { return false };
+        let source = copies::source(&agent.link, agent, &bundle);
+        place.send(held.take(&closure.digest, &bundle, &agent.hello.cached, source));
         return true;
     }
-    let Some(bundle) = shared.closures.bundle(closure, &held, agent.compression()).await else {
-        return false;
-    };
-    let Some(place) = agent.place().await else { return false };
-    let source = copies::source(&agent.link, agent, &bundle);
-    place.send(held.take(&closure.digest, &bundle, &agent.hello.cached, source));
-    true
 }
 
 /// Runs interpreter discovery and keeps the agent that comes of it, for a run that names its key.

@@ -1,19 +1,11 @@
 //! A start line that runs: what goes into it, and what comes out of it.
 
 use crate::{
-    agent::{FIRST_STREAM, Noise},
-    batch::Batch,
-    closures::Held,
-    connection::Client,
-    copies::Copy,
-    error::Error,
-    link::Link,
-    program,
-    registry::Shared,
-    run::Job,
+    agent::Noise, ahead::Ahead, closures::Held, connection::Client, copies::Copy, error::Error, link::Link,
+    program, registry::Shared, run::Job,
 };
-use slipstream_wire::{AnswerAction, Frame, Reply, Request, Transport};
-use std::{collections::BTreeSet, io, sync::Arc};
+use slipstream_wire::{AnswerAction, Reply, Request};
+use std::{io, sync::Arc};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     process::{Child, ChildStderr, ChildStdin, ChildStdout},
@@ -21,8 +13,6 @@ use tokio::{
 
 /// What a start line may print before the greeting; login shells say a lot, but not this much.
 pub(crate) const NOISE_MAX: usize = 1 << 20;
-/// A session takes twice that from us, whether or not anybody there reads it.
-const AHEAD_MAX: usize = 1 << 20;
 /// Precedes the agent's first frame; what comes before it is noise of the login shell.
 const GREETING: &[u8] = b"\0SLIPSTREAM-AGENT\n";
 /// Comes instead if the copy of another agent can't be had.
@@ -31,7 +21,8 @@ const MORE: &[u8] = b"\0SLIPSTREAM-MORE\n";
 /// A start line that runs.
 pub(crate) struct Start {
     pub(crate) child: Child,
-    pub(crate) stdin: ChildStdin,
+    /// Closed while its end is waited for.
+    pub(crate) stdin: Option<ChildStdin>,
     pub(crate) stdout: ChildStdout,
     pub(crate) stderr: ChildStderr,
     pub(crate) out: Vec<u8>,
@@ -46,16 +37,8 @@ pub(crate) struct Start {
     pub(crate) copy: Option<Copy>,
     /// What was sent without a wait for the greeting.
     pub(crate) ahead: Option<Ahead>,
-    /// Bytes that went in.
-    written: usize,
-}
-
-/// A job that was sent behind the agent's program.
-pub(crate) struct Ahead {
-    /// What the agent holds by it.
-    pub(crate) held: Held,
-    /// What was packed goes on from there.
-    pub(crate) batch: Batch,
+    /// Bytes of that which nobody takes any more.
+    unsent: usize,
 }
 
 /// What happened next on a start line.
@@ -65,6 +48,8 @@ pub(crate) enum Step {
     Greeting,
     /// It asks for the whole program.
     More,
+    /// There is no end to what is printed.
+    TooMuch,
     End,
     /// The client wrote without being asked: it gives up.
     Abort,
@@ -81,7 +66,7 @@ impl Start {
         let stderr = child.stderr.take().ok_or_else(missing)?;
         Ok(Self {
             child,
-            stdin,
+            stdin: Some(stdin),
             stdout,
             stderr,
             out: Vec::new(),
@@ -91,7 +76,7 @@ impl Start {
             noise: Noise::default(),
             copy: Copy::of_most(link),
             ahead: None,
-            written: 0,
+            unsent: 0,
         })
     }
 
@@ -123,8 +108,11 @@ impl Start {
     }
 
     fn look(&mut self, before: usize) -> Step {
-        if self.out.len() == before || self.out.len() > NOISE_MAX {
+        if self.out.len() == before {
             return Step::End;
+        }
+        if self.out.len() > NOISE_MAX && self.ahead.is_none() {
+            return Step::TooMuch;
         }
         let from = before.saturating_sub(GREETING.len());
         if let Some(at) = find(&self.out[from..], GREETING) {
@@ -137,7 +125,13 @@ impl Start {
                 self.out.drain(from + at..from + at + MORE.len());
                 Step::More
             }
-            _ => Step::Output,
+            _ => {
+                // Stock can't take over when a job has gone ahead, so the greeting is waited for.
+                if self.out.len() > 2 * NOISE_MAX {
+                    self.out.drain(NOISE_MAX..self.out.len() - GREETING.len());
+                }
+                Step::Output
+            }
         }
     }
 
@@ -167,14 +161,13 @@ impl Start {
     /// need not wait a round trip for the greeting.
     pub(crate) async fn begin(&mut self, shared: &Shared, link: &Link, job: Option<&Job<'_>>) {
         self.send_agent(link).await;
-        let knows_nothing = self.copy.is_none() && link.target_cache().is_empty();
-        let Some(job) = job.filter(|job| knows_nothing && job.goes_alone()) else { return };
-        if link.spec.transport == Transport::Ssh
+        if self.copy.is_none()
             && let Some((ahead, bytes)) = Ahead::pack(shared, link, job).await
         {
             self.ahead = Some(ahead);
+            self.unsent = bytes.len();
             link.bytes_up.add(bytes.len());
-            self.write(&bytes).await;
+            self.unsent -= self.write(&bytes).await;
         }
     }
 
@@ -198,36 +191,24 @@ impl Start {
         }
     }
 
-    /// If the process has ended, its output and exit code say so better than a broken pipe.
-    pub(crate) async fn write(&mut self, mut bytes: &[u8]) {
-        while let Ok(count @ 1..) = self.stdin.write(bytes).await {
-            self.written += count;
-            bytes = &bytes[count..];
+    /// Returns how many bytes were taken. If not all, the process has ended, and its output and exit code say so
+    /// better than a broken pipe.
+    pub(crate) async fn write(&mut self, bytes: &[u8]) -> usize {
+        let mut taken = 0;
+        while let Some(stdin) = self.stdin.as_mut().filter(|_| taken < bytes.len()) {
+            match stdin.write(&bytes[taken..]).await {
+                Ok(count @ 1..) => taken += count,
+                _ => break,
+            }
         }
+        taken
     }
 
-    /// Whether the job that was sent ahead may have reached the target: ssh reads nothing before the target
-    /// has begun with the line.
+    /// Whether ssh has taken the whole of the job that was sent ahead, so that it may run. Where nobody can
+    /// tell (macOS), it has.
     pub(crate) fn may_have_begun(&self) -> bool {
-        let unread = rustix::io::ioctl_fionread(&self.stdin).unwrap_or_default();
-        self.ahead.is_some() && usize::try_from(unread).is_ok_and(|unread| unread < self.written)
-    }
-}
-
-impl Ahead {
-    /// Returns it with its bytes; `None` if it can't be packed or is too long to be sent blindly.
-    async fn pack(shared: &Shared, link: &Link, job: &Job<'_>) -> Option<(Self, Vec<u8>)> {
-        let mut held = Held::default();
-        let bundle = shared.closures.bundle(job.closure, &held, link.compression()).await?;
-        let closure = held.take(&job.closure.digest, &bundle, &BTreeSet::new(), None);
-        let frames: [Frame; 2] = [closure, job.frame(FIRST_STREAM)];
-        let mut batch = Batch::new(link.compression());
-        if frames.iter().map(Frame::wire_len).sum::<usize>() > AHEAD_MAX {
-            return None;
-        }
-        frames.iter().try_for_each(|frame| batch.add(frame)).ok()?;
-        let bytes = batch.take().ok()?;
-        Some((Self { held, batch }, bytes))
+        let unread = self.stdin.as_ref().and_then(|stdin| rustix::io::ioctl_fionread(stdin).ok());
+        self.ahead.is_some() && self.unsent == 0 && unread.unwrap_or_default() == 0
     }
 }
 
