@@ -259,15 +259,16 @@ def test_login_shell_that_prints_is_tolerated(controller: Controller, users: Non
         assert controller.status()["tickets"] == 1
 
 
+@pytest.mark.parametrize("stream", [1, 2])
 @pytest.mark.parametrize("known", [True, False], ids=["given", "discovered"])
 def test_login_shell_that_prints_megabytes_is_tolerated(
-    venv: Path, sshd: Sshd, users: None, open_folder: Path, known: bool
+    venv: Path, sshd: Sshd, users: None, open_folder: Path, known: bool, stream: int
 ) -> None:
     """More than is kept of it, and more than a pipe and a session hold."""
     options = ["-e", f"ansible_user={CAROL.name}", "-e", f"ansible_password={CAROL.password}"]
     options += ["-e", "ansible_python_interpreter=/usr/bin/python3"] if known else []
     seen = []
-    with carols_bashrc("yes 'Welcome, welcome!' | head -c 5000000\n"):
+    with carols_bashrc(f"yes 'Welcome, welcome!' | head -c 5000000 >&{stream}\n"):
         for mode in MODES:
             with Controller(venv, mode, sshd, open_folder / "run") as controller:
                 run = ping(controller, open_folder, *options)

@@ -10,12 +10,15 @@ use crate::{
     registry::Shared,
     run::Job,
     slot::Refusal,
-    start::{NOISE_MAX, Start, Step},
+    start::{NOISE_MAX, Start, Step, find},
 };
 use slipstream_wire::{AgentHello, AgentSpec, AnswerAction, FromAgent};
 use std::{
     io::Cursor,
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 use tokio::{io::AsyncReadExt, process::ChildStderr, time::timeout};
@@ -25,6 +28,8 @@ use tracing::{debug, info, warn};
 const GREETING_DEADLINE: Duration = Duration::from_secs(120);
 /// What ssh returns when it fails itself; a command that ends so looks the same to stock Ansible too.
 const SSH_FAILED: i32 = 255;
+/// How ssh says that it logs in once more, beside the master that may open no more sessions.
+const OWN_CONNECTION: &[u8] = b"mux_client_request_session: session request failed";
 /// What is kept of what a start line says under a running agent.
 const LAST_WORDS_MAX: usize = 64 << 10;
 
@@ -47,7 +52,7 @@ enum Exchanged {
     Greeted(Box<AgentHello>),
     /// There will be no agent, and why; the line may still run.
     Wrong(String),
-    /// The line has ended, with that code, and perhaps after the job that was sent ahead had begun.
+    /// The line has ended, with that code, and perhaps cut off when the job that was sent ahead had begun.
     Ended(i32, bool),
     Abort,
 }
@@ -81,20 +86,31 @@ pub(crate) async fn boot(
     if let Some(job) = input.job {
         start.prepare(shared, link, job);
     }
+    let went_ahead = Arc::clone(&start.went_ahead);
     // Whatever a start waits for ends with its client, and no later than the deadline: a target that says half
     // a word must not hold anybody up.
     let exchanged = tokio::select! {
-        exchanged = timeout(GREETING_DEADLINE, exchange(&mut start, shared, link, spec, input, client)) => exchanged,
+        exchanged = exchange(&mut start, shared, link, spec, input, client) => exchanged?,
+        () = deadline(&went_ahead) => {
+            Exchanged::Wrong(format!("no greeting after {} s", GREETING_DEADLINE.as_secs()))
+        }
         () = client_gone.cancelled() => return Err(Error::ClientGone),
     };
-    let late = || Ok(Exchanged::Wrong(format!("no greeting after {} s", GREETING_DEADLINE.as_secs())));
-    Ok(match exchanged.unwrap_or_else(|_| late())? {
+    Ok(match exchanged {
         Exchanged::Greeted(hello) => greeted(start, link, spec, *hello).await,
         Exchanged::Wrong(words) if start.ahead.is_some() => Booted::Lost(words),
         Exchanged::Wrong(words) => Booted::Refused(Refusal::saying(words)),
         Exchanged::Ended(rc, may_have_begun) => ended(start, link, rc, may_have_begun),
         Exchanged::Abort => Booted::Aborted,
     })
+}
+
+/// Never comes for a job that was sent ahead: no module has one.
+async fn deadline(went_ahead: &AtomicBool) {
+    tokio::time::sleep(GREETING_DEADLINE).await;
+    if went_ahead.load(Relaxed) {
+        std::future::pending().await
+    }
 }
 
 async fn exchange(
@@ -116,7 +132,7 @@ async fn exchange(
     loop {
         match start.step(client).await? {
             Step::Greeting => return Ok(hello(start).await),
-            Step::End => return Ok(end(start).await),
+            Step::End => return Ok(end(start, link).await),
             Step::TooMuch => return Ok(Exchanged::Wrong("too much is printed before every command".into())),
             Step::Abort => return Ok(Exchanged::Abort),
             Step::More => {
@@ -180,20 +196,20 @@ async fn greeted(mut start: Start, link: &Arc<Link>, spec: &AgentSpec, mut hello
 }
 
 /// Waits for the end of a line that prints no more.
-async fn end(start: &mut Start) -> Exchanged {
+async fn end(start: &mut Start, link: &Link) -> Exchanged {
     let may_have_begun = start.may_have_begun();
     start.stdin = None;
     let _ = (&mut start.stderr).take(NOISE_MAX as u64).read_to_end(&mut start.err).await;
     let rc = start.child.wait().await.ok().and_then(|s| s.code()).unwrap_or(SSH_FAILED);
-    Exchanged::Ended(rc, may_have_begun)
+    // What ends by itself has shown its greeting if it had one, and any code may be its own. It was cut off
+    // if the master has gone, or may have been if it had a connection to itself.
+    let cut_off =
+        rc == SSH_FAILED && (find(&start.err, OWN_CONNECTION).is_some() || !link.has_master().await);
+    Exchanged::Ended(rc, may_have_begun && cut_off)
 }
 
 fn ended(start: Start, link: &Link, rc: i32, may_have_begun: bool) -> Booted {
     debug!(host = %link.spec.host, rc, words = %String::from_utf8_lossy(&start.err), "agent refused");
-    // What has ended by itself has shown the greeting if there was one.
-    if rc != SSH_FAILED {
-        return Booted::Refused(Refusal { rc, stdout: start.out, stderr: start.err });
-    }
     if may_have_begun {
         let message = "the connection was lost while the agent that had the module started";
         let words = String::from_utf8_lossy(&start.err).trim().replace(['\r', '\n'], " ");
@@ -202,7 +218,10 @@ fn ended(start: Start, link: &Link, rc: i32, may_have_begun: bool) -> Booted {
             words => format!("{message} ({words})"),
         });
     }
-    Booted::Unreachable(LinkError { rc, stderr: start.err, denied: false })
+    if rc == SSH_FAILED {
+        return Booted::Unreachable(LinkError { rc, stderr: start.err, denied: false });
+    }
+    Booted::Refused(Refusal { rc, stdout: start.out, stderr: start.err })
 }
 
 impl Refusal {

@@ -167,6 +167,11 @@ impl Link {
         self.closed.is_cancelled()
     }
 
+    /// Whether ssh's master takes sessions: it does not from the moment at which it loses them.
+    pub(crate) async fn has_master(&self) -> bool {
+        tokio::net::UnixStream::connect(&self.control_path).await.is_ok()
+    }
+
     /// Becomes ready when the link has ended.
     pub(crate) fn ended(&self) -> CancellationToken {
         self.closed.clone()

@@ -5,7 +5,13 @@ use crate::{
     program, registry::Shared, run::Job,
 };
 use slipstream_wire::{AnswerAction, Reply, Request};
-use std::{io, sync::Arc};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     process::{Child, ChildStderr, ChildStdin, ChildStdout},
@@ -37,6 +43,8 @@ pub(crate) struct Start {
     pub(crate) copy: Option<Copy>,
     /// What was sent without a wait for the greeting.
     pub(crate) ahead: Option<Ahead>,
+    /// Whether anything was.
+    pub(crate) went_ahead: Arc<AtomicBool>,
     /// Bytes of that which nobody takes any more.
     unsent: usize,
 }
@@ -76,17 +84,19 @@ impl Start {
             noise: Noise::default(),
             copy: Copy::of_most(link),
             ahead: None,
+            went_ahead: Arc::default(),
             unsent: 0,
         })
     }
 
     /// Waits for output, its end, or the client's word.
     pub(crate) async fn step(&mut self, client: &mut Client) -> Result<Step, Error> {
-        let (out_before, err_before) = (self.out.len(), self.err.len());
+        let out_before = self.out.len();
         tokio::select! {
             biased;
-            read = self.stderr.read_buf(&mut self.err), if self.err.len() < NOISE_MAX => {
-                if read.is_err() || self.err.len() == err_before {
+            read = self.stderr.read_buf(&mut self.err) => {
+                self.err.truncate(NOISE_MAX);
+                if read.unwrap_or_default() == 0 {
                     // Standard error may be closed before standard output is.
                     return self.read_stdout(out_before).await;
                 }
@@ -165,6 +175,7 @@ impl Start {
             && let Some((ahead, bytes)) = Ahead::pack(shared, link, job).await
         {
             self.ahead = Some(ahead);
+            self.went_ahead.store(true, Relaxed);
             self.unsent = bytes.len();
             link.bytes_up.add(bytes.len());
             self.unsent -= self.write(&bytes).await;
@@ -212,7 +223,7 @@ impl Start {
     }
 }
 
-fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+pub(crate) fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     haystack.windows(needle.len()).position(|window| window == needle)
 }
 
