@@ -38,6 +38,7 @@ def round_trips(venv: Path, sshd: Sshd, open_folder: Path) -> Iterator[Callable[
             relay.make_known(open_folder / "run" / "known_hosts")
 
             def run(tasks: str) -> int:
+                relay.counts.settle()
                 before = relay.counts.turns
                 playbook = open_folder / "play.yml"
                 playbook.write_text(f"[{{hosts: plain, gather_facts: false, tasks: [{tasks}]}}]")

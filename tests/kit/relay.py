@@ -35,6 +35,10 @@ class Counts:
         self.down += size
         self._answered = True
 
+    def settle(self) -> None:
+        """Count what goes up next as a round trip: what went up last may want no answer."""
+        self._answered = True
+
 
 @dataclass
 class Relay:
