@@ -15,13 +15,11 @@ use crate::{
 use slipstream_wire::{AgentHello, AgentSpec, AnswerAction, FromAgent};
 use std::{
     io::Cursor,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
 use tokio::{io::AsyncReadExt, process::ChildStderr, time::timeout};
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 /// An agent that has not greeted by then is given up; slow targets take seconds, not minutes.
@@ -86,7 +84,7 @@ pub(crate) async fn boot(
     if let Some(job) = input.job {
         start.prepare(shared, link, job);
     }
-    let went_ahead = Arc::clone(&start.went_ahead);
+    let went_ahead = start.went_ahead.clone();
     // Whatever a start waits for ends with its client, and no later than the deadline: a target that says half
     // a word must not hold anybody up.
     let exchanged = tokio::select! {
@@ -106,9 +104,8 @@ pub(crate) async fn boot(
 }
 
 /// Never comes for a job that was sent ahead: no module has one.
-async fn deadline(went_ahead: &AtomicBool) {
-    tokio::time::sleep(GREETING_DEADLINE).await;
-    if went_ahead.load(Relaxed) {
+async fn deadline(went_ahead: &CancellationToken) {
+    if timeout(GREETING_DEADLINE, went_ahead.cancelled()).await.is_ok() {
         std::future::pending().await
     }
 }

@@ -5,17 +5,12 @@ use crate::{
     program, registry::Shared, run::Job,
 };
 use slipstream_wire::{AnswerAction, Reply, Request};
-use std::{
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
-};
+use std::{io, sync::Arc};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     process::{Child, ChildStderr, ChildStdin, ChildStdout},
 };
+use tokio_util::sync::CancellationToken;
 
 /// What a start line may print before the greeting; login shells say a lot, but not this much.
 pub(crate) const NOISE_MAX: usize = 1 << 20;
@@ -43,8 +38,8 @@ pub(crate) struct Start {
     pub(crate) copy: Option<Copy>,
     /// What was sent without a wait for the greeting.
     pub(crate) ahead: Option<Ahead>,
-    /// Whether anything was.
-    pub(crate) went_ahead: Arc<AtomicBool>,
+    /// Cancelled when something was.
+    pub(crate) went_ahead: CancellationToken,
     /// Bytes of that which nobody takes any more.
     unsent: usize,
 }
@@ -84,7 +79,7 @@ impl Start {
             noise: Noise::default(),
             copy: Copy::of_most(link),
             ahead: None,
-            went_ahead: Arc::default(),
+            went_ahead: CancellationToken::new(),
             unsent: 0,
         })
     }
@@ -175,7 +170,7 @@ impl Start {
             && let Some((ahead, bytes)) = Ahead::pack(shared, link, job).await
         {
             self.ahead = Some(ahead);
-            self.went_ahead.store(true, Relaxed);
+            self.went_ahead.cancel();
             self.unsent = bytes.len();
             link.bytes_up.add(bytes.len());
             self.unsent -= self.write(&bytes).await;
