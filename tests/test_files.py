@@ -149,8 +149,8 @@ def test_full_disk_leaves_nothing_and_says_so(
         """
         (disk / "taken").write_bytes(bytes(taken))
         run = play(controller, open_folder, tasks, host)
-        assert run.rc == 2
         said = run.stdout + run.stderr
+        assert run.rc == 2, said
         assert "No space left on device" in said and f"failed to transfer file to {source} {disk}/tmp/" in said
         assert [path.name for path in disk.rglob("*") if path.is_file()] == ["taken"]
 

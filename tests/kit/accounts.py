@@ -19,6 +19,9 @@ _SUDOERS = Path("/etc/sudoers.d")
 _ROOT_TMP = Path("/root/.ansible/tmp")
 _LOCK = Path("/run/slipstream-test-accounts.lock")
 
+# What is ended may have begun another process meanwhile.
+_ROUNDS = 10
+
 
 @dataclass(frozen=True)
 class Account:
@@ -45,10 +48,17 @@ class Account:
     def remove(self) -> None:
         """End the account's own processes and remove all that `create` made."""
         if self.exists():
-            for pid in processes.owned_by(pwd.getpwnam(self.name).pw_uid):
-                processes.end(pid, signal.SIGKILL)
+            self._end_processes()
             _run("userdel", "--remove", self.name)
         (_SUDOERS / self.name).unlink(missing_ok=True)
+
+    def _end_processes(self) -> None:
+        uid = pwd.getpwnam(self.name).pw_uid
+        for _ in range(_ROUNDS):
+            for pid in (running := processes.owned_by(uid)):
+                processes.end(pid, signal.SIGKILL)
+            if not running:
+                break
 
     def exists(self) -> bool:
         """Tell whether the machine knows the account."""

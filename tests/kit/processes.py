@@ -39,14 +39,18 @@ def children(pid: int) -> list[int]:
 
 
 def owned_by(uid: int) -> list[int]:
-    """Return the processes whose effective user is `uid`."""
+    """Return the processes of the user `uid`, those too that run with another's rights (sudo's)."""
     owned = []
     for entry in Path("/proc").iterdir():
-        try:
-            if entry.name.isdigit() and entry.stat().st_uid == uid:
-                owned.append(int(entry.name))
-        except FileNotFoundError:
+        if not entry.name.isdigit():
             continue
+        try:
+            status = (entry / "status").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        # The real user, the one whose rights it has, and two more.
+        if str(uid) in status.partition("\nUid:")[2].partition("\n")[0].split():
+            owned.append(int(entry.name))
     return owned
 
 

@@ -6,12 +6,13 @@ use crate::{
     deflate,
     error::Error,
     link::Link,
-    registry::Shared,
+    registry::{Shared, join},
     run::{STALE_MAX, Stop, agent_for},
 };
 use serde_json::Value;
 use slipstream_wire::{AgentSpec, Frame, FromAgent, Reply, ToAgent};
 use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 /// What is asked for.
@@ -34,14 +35,14 @@ pub(crate) async fn serve(
     let Some(link) = shared.link(link) else {
         return client.reply(&Reply::NeedLink, vec![]).await;
     };
-    let used = link.enter();
+    let (used, ended) = (link.enter(), shared.run_token(&wanted.run));
     for _ in 0..STALE_MAX {
         let agent = match agent(shared, &used.0, &wanted, client).await? {
             Ok(agent) => agent,
             Err(Stop::Again) => continue,
             Err(Stop::Say(..) | Stop::Quiet) => break,
         };
-        if do_on(shared, &agent, &wanted, client).await? {
+        if do_on(&agent, &wanted, &ended, client).await? {
             return Ok(());
         }
     }
@@ -62,9 +63,13 @@ async fn agent(
 }
 
 /// Has an agent do them; false if it has not begun.
-async fn do_on(shared: &Shared, agent: &Arc<Agent>, wanted: &Wanted, client: &Client) -> Result<bool, Error> {
-    agent.join_run(&wanted.run);
-    let cancelled = shared.run_token(&wanted.run);
+async fn do_on(
+    agent: &Arc<Agent>,
+    wanted: &Wanted,
+    ended: &CancellationToken,
+    client: &Client,
+) -> Result<bool, Error> {
+    join(agent, &wanted.run, ended)?;
     let mut stream = agent.open_stream();
     if !agent.send(frame(&stream, &wanted.chores, &wanted.content, false)).await {
         return Ok(false);
@@ -72,7 +77,7 @@ async fn do_on(shared: &Shared, agent: &Arc<Agent>, wanted: &Wanted, client: &Cl
     let event = tokio::select! {
         event = stream.next() => event,
         () = client.left() => return Err(Error::ClientGone),
-        () = cancelled.cancelled() => return Err(Error::ClientGone),
+        () = ended.cancelled() => return Err(Error::ClientGone),
     };
     let (reply, body) = match event.as_ref().map(Frame::parse) {
         Some(Ok(FromAgent::Chores(outcome))) => {

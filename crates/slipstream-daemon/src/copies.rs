@@ -94,6 +94,8 @@ pub(crate) fn source(link: &Link, agent: &Arc<Agent>, bundle: &Bundle) -> Option
 ///
 /// Only root's: no other account can be removed while a process of it lives.
 pub(crate) fn keep_one(link: &Link, done: &[Arc<Agent>]) {
+    // One that was not asked until its first answer may never have given it.
+    done.iter().for_each(|agent| agent.listen());
     let is_done = |agent: &Arc<Agent>| done.iter().any(|other| Arc::ptr_eq(agent, other));
     let others: Vec<_> = link.agents().into_iter().filter(|agent| !is_done(agent)).collect();
     let enough = most_sent(others.iter().cloned()).map_or(0, |other| other.held_bytes());

@@ -1,10 +1,12 @@
 //! Everything the daemon shares between connections: links, closures, runs, secrets on offer.
 
 use crate::{
+    agent::Agent,
     askpass::{Askpass, random_hex},
     closures::ClosureCache,
     config::Config,
     copies,
+    error::Error,
     link::{Link, LinkError},
     locks::lock,
     logging::LogLevel,
@@ -232,9 +234,25 @@ impl Shared {
         if let Some(run) = lock(&self.runs).remove(run) {
             run.ended.cancel();
         }
-        for link in self.links() {
-            let done = link.agents().into_iter().filter(|agent| agent.leave_run(run) && agent.become_started);
-            copies::keep_one(&link, &done.collect::<Vec<_>>());
-        }
+        self.links().iter().for_each(|link| leave(link, run));
     }
+}
+
+/// Has an agent work for a run whose token is `ended`.
+///
+/// # Errors
+///
+/// [`Error::ClientGone`] if the run has ended meanwhile: the agent runs nothing for it.
+pub(crate) fn join(agent: &Agent, run: &str, ended: &CancellationToken) -> Result<(), Error> {
+    agent.join_run(run);
+    if ended.is_cancelled() {
+        leave(&agent.link, run);
+        return Err(Error::ClientGone);
+    }
+    Ok(())
+}
+
+fn leave(link: &Link, run: &str) {
+    let done = link.agents().into_iter().filter(|agent| agent.leave_run(run) && agent.become_started);
+    copies::keep_one(link, &done.collect::<Vec<_>>());
 }

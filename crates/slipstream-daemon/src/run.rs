@@ -9,11 +9,12 @@ use crate::{
     error::Error,
     evict::evict_others,
     link::{Link, LinkError},
-    registry::Shared,
+    registry::{Shared, join},
     slot::Refusal,
 };
 use slipstream_wire::{AgentSpec, ClosureInfo, Digest, Frame, FromAgent, Reply, RunRequest, ToAgent};
 use std::sync::{Arc, atomic::Ordering::Relaxed};
+use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 /// An agent that calls itself stale right after its start, again and again, is not worth more tries.
@@ -36,6 +37,8 @@ pub(crate) struct Job<'a> {
     /// The content of the files that are written first.
     content: &'a [u8],
     params: &'a [u8],
+    /// Cancelled when its run ends.
+    ended: CancellationToken,
 }
 
 impl Job<'_> {
@@ -66,7 +69,8 @@ pub(crate) async fn run(
         return client.reply(&Reply::NeedClosure, vec![]).await;
     };
     let (content, params) = params.split_at(request.content_size().min(params.len()));
-    let job = Job { request: &request, closure: &closure, content, params };
+    let ended = shared.run_token(&request.run);
+    let job = Job { request: &request, closure: &closure, content, params, ended };
     let used = link.enter();
     for _ in 0..STALE_MAX {
         if request.evict {
@@ -145,12 +149,11 @@ async fn run_on(
     job: &Job<'_>,
     client: &Client,
 ) -> Result<Option<Stop>, Error> {
-    agent.join_run(&job.request.run);
-    let cancelled = shared.run_token(&job.request.run);
+    join(agent, &job.request.run, &job.ended)?;
     let gone = async {
         tokio::select! {
             () = client.left() => {}
-            () = cancelled.cancelled() => {}
+            () = job.ended.cancelled() => {}
         }
     };
     tokio::pin!(gone);
