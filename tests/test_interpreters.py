@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,39 @@ def test_modules_run_by_ticket(venv: Path, sshd: Sshd, open_folder: Path, versio
     assert results["setup"]["ansible_facts"]["ansible_python_version"].startswith(version)
     assert results["command"]["stdout"] == "w\u00f6rd"
     assert results["fail"]["rc"] == 1 and "touch target" in results["bad"]["msg"]
+
+
+# As libffi opens itself, for ctypes, where it has static trampolines.
+OPENS_AND_KEEPS = """
+import os, sys
+
+class Watcher:
+    def find_spec(self, name, path=None, target=None):
+        if name == "ctypes":
+            os.set_inheritable(os.open("/etc/passwd", os.O_RDONLY), True)
+
+sys.meta_path.insert(0, Watcher())
+"""
+
+
+def test_a_descriptor_that_an_import_keeps_is_there_as_under_stock(venv: Path, sshd: Sshd, open_folder: Path) -> None:
+    environment = open_folder / "environment"
+    subprocess.run([venv / "bin/python", "-m", "venv", "--without-pip", environment], check=True)
+    (packages,) = environment.glob("lib/python*/site-packages")
+    (packages / "keeps.py").write_text(OPENS_AND_KEEPS)
+    (packages / "keeps.pth").write_text("import keeps\n")
+    modules.install(open_folder, "descriptors", modules.DESCRIPTORS)
+    playbook = open_folder / "play.yml"
+    # First what has descriptors of its own in the agent: a file, and the copies of others.
+    tasks = "{copy: {content: x, dest: '{{ work }}/x'}}, {descriptors: {}}, {descriptors: {}}"
+    playbook.write_text(f"[{{hosts: root, gather_facts: false, tasks: [{tasks}]}}]")
+    runs = []
+    for mode in MODES:
+        with Controller(venv, mode, sshd, open_folder / "run") as controller:
+            options = ["-e", f"ansible_python_interpreter={environment}/bin/python"]
+            runs.append(run := controller.run(playbook, *options, deadline_seconds=90))
+            assert run.rc == 0, run.stdout + run.stderr
+    assert list(map(str, run_differences(*runs))) == []
+    for run in runs:
+        seen = [event.result["seen"] for event in run.events if event.task == "descriptors"]
+        assert seen == [["/etc/passwd", None, None, None, None]] * 2

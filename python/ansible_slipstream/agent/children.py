@@ -166,8 +166,7 @@ class Children(object):
                 os.setsid()
                 for number, fd in enumerate((stdin_read, out_write, err_write)):
                     os.dup2(fd, number)
-                os.closerange(3, control_read)
-                os.closerange(control_read + 1, 1024)
+                _close_all_but(sorted(self._preloaded.descriptors + [control_read]))
                 self._serve(control_read, farewell)
             finally:
                 os._exit(70)
@@ -182,6 +181,15 @@ class Children(object):
         os.close(control)
         files = self._closures.files(told.control["closure"])
         module.run(told.control["job"], told.body, self._finder, self._preloaded, files, self._cwd, farewell.say)
+
+
+def _close_all_but(kept):
+    """Close all descriptors but the first three and these, which are in order."""
+    first = 3
+    for fd in kept:
+        os.closerange(first, fd)
+        first = fd + 1
+    os.closerange(first, 1024)
 
 
 def _told(child, closure, job, params):

@@ -3,6 +3,7 @@
 from __future__ import absolute_import
 
 import gc
+import os
 import random
 import sys
 import types
@@ -237,6 +238,11 @@ class Preloaded(object):
     def __init__(self, finder):
         self._finder = finder
         self._numbers = None
+        # The first numbers are kept free for the imports, which open and keep descriptors under stock, too: libffi
+        # opens itself for ctypes.
+        self._room = os.pipe() + os.pipe()
+        # Those that the imports have opened; they have the numbers that they have under stock.
+        self.descriptors = []
         # No module's output has this by chance: the agent puts the job's own path in its place.
         self.base = "/tmp/ansible_slipstream_payload_%032x/ansible_slipstream_payload.zip" % random.getrandbits(128)
 
@@ -246,6 +252,8 @@ class Preloaded(object):
             return False
         self._numbers = {}
         self._finder.use(files, self.base)
+        for fd in self._room:
+            os.close(fd)
         before = set(sys.modules)
         stdout, stderr = sys.stdout, sys.stderr
         # An import that prints must not write into the channel.
@@ -263,6 +271,7 @@ class Preloaded(object):
         finally:
             sys.stdout, sys.stderr = stdout, stderr
             sys.path[:] = path
+        self.descriptors = [fd for fd in self._room if _is_open(fd)]
         for name, module in list(sys.modules.items()):
             loader = getattr(module, "__loader__", None)
             if isinstance(loader, Loader):
@@ -282,6 +291,14 @@ class Preloaded(object):
         for name in list(sys.modules):
             if name.partition(".")[0] in PREFIXES:
                 del sys.modules[name]
+
+
+def _is_open(fd):
+    try:
+        os.fstat(fd)
+        return True
+    except OSError:
+        return False
 
 
 def _load_locale():

@@ -20,12 +20,13 @@ class Agent(object):
     """Serves one channel; modules run in children, so nothing here waits for them."""
 
     def __init__(self, program):
+        self._closures = importer.Closures()
+        self._finder = importer.Finder(self._closures)
+        # Before anything else has a descriptor.
+        self._preloaded = importer.Preloaded(self._finder)
         # Modules print to descriptor 1 of their own; nothing but frames may reach the daemon's.
         self._writer = frames.Writer(os.dup(1))
         self._decoder = frames.Decoder()
-        self._closures = importer.Closures()
-        self._finder = importer.Finder(self._closures)
-        self._preloaded = importer.Preloaded(self._finder)
         cwd, self._leaves = _working_directory()
         modules_cwd = cwd if self._leaves else None
         ready_children = children.Children(self._closures, self._finder, self._preloaded, modules_cwd)
