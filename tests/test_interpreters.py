@@ -82,4 +82,5 @@ def test_a_descriptor_that_an_import_keeps_is_there_as_under_stock(venv: Path, s
     assert list(map(str, run_differences(*runs))) == []
     for run in runs:
         seen = [event.result["seen"] for event in run.events if event.task == "descriptors"]
-        assert seen == [["/etc/passwd", None, None, None, None]] * 2
+        # There may be libffi's, too.
+        assert [opened[0] for opened in seen] == ["/etc/passwd"] * 2
