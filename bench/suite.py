@@ -40,12 +40,15 @@ def main() -> None:
     arguments = _arguments()
     with _folder() as folder, accounts.created(), Sshd() as sshd:
         bench = Bench(sshd, folder, arguments.big)
-        rows = [
-            row
-            for scenario in bench.scenarios()
-            if not arguments.names or scenario.name in arguments.names
-            for row in _measured(scenario, sshd, folder, arguments)
-        ]
+        rows: list[Json] = []
+        for scenario in bench.scenarios():
+            if not arguments.names or scenario.name in arguments.names:
+                rows += _measured(scenario, sshd, folder, arguments)
+                # An hour's work is not lost with the last of it.
+                _write(rows, arguments)
+
+
+def _write(rows: list[Json], arguments: argparse.Namespace) -> None:
     results = {"machine": _machine(), "rounds": arguments.rounds, "rows": rows}
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "benchmarks.json").write_text(json.dumps(results, indent=1) + "\n")

@@ -19,11 +19,11 @@ GIGABYTE = 1 << 30
 PART = ".slipstream-part"
 
 
-def play(controller: Controller, folder: Path, tasks: str, host: str = "plain", *options: str) -> Run:
+def play(controller: Controller, folder: Path, tasks: str, host: str = "plain") -> Run:
     playbook = folder / "files.yml"
     header = f"- hosts: {host}\n  gather_facts: false\n  tasks:\n"
     playbook.write_text(header + textwrap.indent(textwrap.dedent(tasks), "    "))
-    return controller.run(playbook, *options, deadline_seconds=240)
+    return controller.run(playbook, deadline_seconds=240)
 
 
 def digest(path: Path) -> str:
@@ -148,10 +148,9 @@ def test_full_disk_leaves_nothing_and_says_so(
               vars: {{ansible_remote_tmp: {disk}/tmp}}
         """
         (disk / "taken").write_bytes(bytes(taken))
-        # Very verbose: should stock move the file, it says why.
-        run = play(controller, open_folder, tasks, host, "-vvv")
+        run = play(controller, open_folder, tasks, host)
         said = run.stdout + run.stderr
-        assert run.rc == 2, said
+        assert run.rc == 2, f"{said}{controller.status()}"
         assert "No space left on device" in said and f"failed to transfer file to {source} {disk}/tmp/" in said
         assert [path.name for path in disk.rglob("*") if path.is_file()] == ["taken"]
 

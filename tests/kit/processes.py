@@ -39,7 +39,7 @@ def children(pid: int) -> list[int]:
 
 
 def owned_by(uid: int) -> list[int]:
-    """Return the processes of the user `uid`, those too that run with another's rights (sudo's)."""
+    """Return the running processes of the user `uid`, those too that have another's rights (sudo's)."""
     owned = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
@@ -49,7 +49,7 @@ def owned_by(uid: int) -> list[int]:
         except (FileNotFoundError, ProcessLookupError):
             continue
         # The real user, the one whose rights it has, and two more.
-        if str(uid) in status.partition("\nUid:")[2].partition("\n")[0].split():
+        if "\nState:\tZ" not in status and str(uid) in status.partition("\nUid:")[2].partition("\n")[0].split():
             owned.append(int(entry.name))
     return owned
 

@@ -358,11 +358,11 @@ class SshConnection(Accelerated):
         except RequestFailed as failed:
             raise AnsibleError(f"failed to transfer file to {in_path} {out_path}:\n\n{failed}\n") from failed
         except (NoAgent, Unreachable, UnicodeEncodeError) as error:
-            display.vvv(f"slipstream: {error}; stock moves the file", host=self.host)
+            display.debug(f"slipstream: stock moves the file: {error}", host=self.host)
         except OSError as error:
             raise AnsibleError(f"failed to transfer file to {in_path} {out_path}:\n\n{error}\n") from error
         except DaemonError as error:
-            display.vvv(f"slipstream: {error}; stock moves the file", host=self.host)
+            display.debug(f"slipstream: stock moves the file: {error}", host=self.host)
             runtime.drop_client()
         self._do_held_by_stock()
         moved: tuple[int, bytes, bytes] = super()._file_transport_command(  # type: ignore[misc]
