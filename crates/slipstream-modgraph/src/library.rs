@@ -17,7 +17,7 @@ use std::{
 /// Text kept at most; when it would be more, all is dropped and read again.
 const KEPT_BYTES: usize = 64 << 20;
 /// Modules that hand AnsiballZ's zip to another interpreter need a real one.
-const ZIP_MARKS: [&str; 2] = ["respawn", "_modlib_path"];
+const ZIP_MARKS: [&str; 3] = ["respawn", "_modlib_path", "PYTHONPATH"];
 /// Those that look into it must find in it what stock puts there.
 const CURIOUS_MARKS: [&str; 7] = [
     "pkgutil",

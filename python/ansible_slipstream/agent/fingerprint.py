@@ -29,6 +29,11 @@ LOGIN_FILES = (
     "/etc/profile",
     "/etc/profile.d",
     "/etc/bash.bashrc",
+    "/etc/zshenv",
+    "/etc/zsh/zshenv",
+    "/etc/csh.cshrc",
+    "/etc/fish/config.fish",
+    "/etc/fish/conf.d",
 )
 HOME_FILES = (
     ".bashrc",
@@ -36,6 +41,9 @@ HOME_FILES = (
     ".bash_profile",
     ".zshenv",
     ".cshrc",
+    ".tcshrc",
+    ".config/fish/config.fish",
+    ".config/fish/conf.d",
     ".pam_environment",
     ".ssh/environment",
     ".ssh/rc",
@@ -47,10 +55,12 @@ class Fingerprint(object):
 
     def __init__(self):
         home = os.path.expanduser("~")
-        paths = list(LOGIN_FILES) + _entries(LOGIN_FILES) + [os.path.join(home, name) for name in HOME_FILES]
-        # An upgraded interpreter, an installed package, a new .pth file.
+        login = list(LOGIN_FILES) + [os.path.join(home, name) for name in HOME_FILES]
+        paths = login + _entries(login)
+        # An upgraded interpreter, an installed package, a .pth file that is new or has new lines.
         paths += [sys.executable, os.path.realpath(sys.executable), os.path.dirname(os.__file__)]
-        paths += [entry for entry in sys.path if entry]
+        folders = [entry for entry in sys.path if entry]
+        paths += folders + [path for path in _entries(folders) if path.endswith(".pth")] + _user_site()
         self._paths = sorted(set(paths))
         self._looks = [_look(path) for path in self._paths]
 
@@ -77,6 +87,14 @@ def _entries(paths):
         except OSError:
             continue
     return found
+
+
+def _user_site():
+    """Return the folder of the account's own packages, which is on the path only if it is there at the start."""
+    site = sys.modules.get("site")
+    if not getattr(site, "ENABLE_USER_SITE", False):
+        return []
+    return [site.getusersitepackages()]
 
 
 def _look(path):

@@ -5,6 +5,7 @@ Every rule here is visible in some module's result; docs/ticket.md lists them wi
 
 from __future__ import absolute_import
 
+import gc
 import os
 import random
 import re
@@ -119,18 +120,18 @@ def _call(job, params, finder, preloaded, files):
     folder = None
     try:
         try:
-            if job.get("zip"):
+            base = preloaded.base
+            if not preloaded.fits(files):
+                preloaded.forget()
+                base = _zip_path(job, "/tmp/ansible_%s_payload_%08x" % (job["name"], random.getrandbits(32)))
+            # All from one zip, as under stock: utilities tell by the path whose code calls them.
+            finder.use(files, base)
+            # The words on code that is no code are those of the interpreter's own importer.
+            if job.get("zip") or not finder.takes_all():
                 folder, base = _write_zip(job, finder, files)
                 preloaded.forget()
                 sys.meta_path.remove(finder)
                 finder.use({}, "")
-            else:
-                base = preloaded.base
-                if not preloaded.fits(files):
-                    preloaded.forget()
-                    base = _zip_path(job, "/tmp/ansible_%s_payload_%08x" % (job["name"], random.getrandbits(32)))
-                # All from one zip, as under stock: utilities tell by the path whose code calls them.
-                finder.use(files, base)
             sys.path.insert(0, base)
             if job.get("legacy"):
                 _run_legacy(job, params, base)
@@ -254,6 +255,8 @@ def _finish(code):
         code = _exit_code(request.code)
     except BaseException:
         pass
+    # Finalizers of what is in cycles, as are the module's globals now: they delete files, and write open ones.
+    gc.collect()
     _flush()
     return code
 

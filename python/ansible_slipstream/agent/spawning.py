@@ -6,25 +6,34 @@ keeps CPython (3.10 and later) from using vfork. One that would do nothing is le
 
 from __future__ import absolute_import
 
-import functools
 import sys
 
 PREEXEC = "AnsibleModule.run_command.<locals>.preexec"
 
 
 def install():
-    """Change the one private method that starts programs; earlier Pythons have nothing to gain."""
+    """Change what ``Popen`` forks by; earlier Pythons have nothing to gain.
+
+    It has returned when a program turns out not to be there, so tracebacks do not show it.
+    """
     if sys.version_info < (3, 10):
         return
     import subprocess
 
-    stock = subprocess.Popen._execute_child
+    # 3.10 calls it by its own module's name.
+    place, name = (subprocess, "_fork_exec") if hasattr(subprocess, "_fork_exec") else (_posixsubprocess(), "fork_exec")
+    stock = getattr(place, name)
 
-    @functools.wraps(stock)
-    def _execute_child(self, args, executable, preexec_fn, *rest):
-        return stock(self, args, executable, None if _does_nothing(preexec_fn) else preexec_fn, *rest)
+    def fork_exec(*arguments):
+        return stock(*[None if _does_nothing(argument) else argument for argument in arguments])
 
-    subprocess.Popen._execute_child = _execute_child
+    setattr(place, name, fork_exec)
+
+
+def _posixsubprocess():
+    import _posixsubprocess
+
+    return _posixsubprocess
 
 
 def _does_nothing(function):

@@ -28,6 +28,7 @@ from .world import NEVER, PROFILE, AskStock, Listening, collection, modules_name
 ZIP_MARKS = (
     b"respawn",
     b"_modlib_path",
+    b"PYTHONPATH",
     b"pkgutil",
     b"importlib.resources",
     b"importlib_resources",

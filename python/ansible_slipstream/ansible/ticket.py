@@ -37,6 +37,8 @@ PRELOADED = [*ALWAYS, "glob"]
 
 # These matter when the interpreter starts: they stay on the start line, so they make another agent.
 START_VARIABLES = ("PYTHON", "LD_", "LC_", "LANG", "DYLD_", "MALLOC_", "GLIBC_", "OPENSSL_", "HOME")
+# What stock's command line can set; a shell takes all else for a program's name.
+SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 # Modules that another running process of the account, or its working directory, would stand in the way of.
 EVICTING = frozenset({"user", "group", "mount", "filesystem", "lvol", "parted"})
@@ -332,7 +334,7 @@ def _environment(action: Any, shebang: str) -> dict[str, str]:
     """Return the task's environment, empty where the start line has to carry it.
 
     Raises:
-        DaemonError: it is not text that JSON can carry; stock has to run the module.
+        DaemonError: it is not text that JSON can carry, or no shell takes a name; stock has to run the module.
     """
     raw: Json = {}
     action._compute_environment_string(raw)
@@ -341,6 +343,8 @@ def _environment(action: Any, shebang: str) -> dict[str, str]:
         "".join([*environment, *environment.values()]).encode()
     except UnicodeEncodeError as error:
         raise DaemonError("the task's environment is not UTF-8") from error
+    if not all(map(SHELL_NAME.fullmatch, environment)):
+        raise DaemonError("a name in the task's environment is none that a shell takes")
     searched = ("PATH" in environment and not shebang.startswith("#!/")) or "/env " in shebang
     at_start = any(name.startswith(START_VARIABLES) for name in environment)
     return {} if at_start or searched else environment

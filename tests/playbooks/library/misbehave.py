@@ -197,6 +197,34 @@ def print_not_utf8(module):
     os._exit(0)
 
 
+class Last:
+    """Says so when it is let go."""
+
+    def __del__(self):
+        os.write(1, b"the last word")
+
+
+def leave_cycle(module):
+    last = Last()
+    last.itself = last
+    module.exit_json(ok=1)
+
+
+def leave_global(module):
+    globals()["kept"] = Last()
+    module.exit_json(ok=1)
+
+
+def leave_file_open(module):
+    globals()["kept"] = open(os.dup(1), "w")
+    globals()["kept"].write("not yet written")
+    module.exit_json(ok=1)
+
+
+def start_what_is_missing(module):
+    subprocess.Popen(["/no/such/program"])
+
+
 def main():
     module = AnsibleModule(
         argument_spec={
