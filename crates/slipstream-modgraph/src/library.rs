@@ -16,8 +16,20 @@ use std::{
 
 /// Text kept at most; when it would be more, all is dropped and read again.
 const KEPT_BYTES: usize = 64 << 20;
-/// Modules that hand AnsiballZ's zip to another interpreter need a real one.
-const ZIP_MARKS: [&str; 3] = ["respawn", "_modlib_path", "PYTHONPATH"];
+/// Modules that hand AnsiballZ's zip to another interpreter need a real one: so do new interpreters of theirs, which
+/// `multiprocessing` starts by default since Python 3.14.
+const ZIP_MARKS: [&str; 10] = [
+    "respawn",
+    "_modlib_path",
+    "PYTHONPATH",
+    "ProcessPool",
+    "multiprocessing.Process",
+    "multiprocessing.Pool",
+    "multiprocessing.Manager",
+    "multiprocessing.get_context",
+    "multiprocessing import",
+    "multiprocessing as",
+];
 /// Those that look into it must find in it what stock puts there.
 const CURIOUS_MARKS: [&str; 7] = [
     "pkgutil",

@@ -207,7 +207,8 @@ class Loader(object):
         found = self._finder.locate(name)
         if not Loader.sources or found is None or found[0] != self._relative:
             raise ImportError("no source of %s" % name)
-        return self._finder.content(self._relative).decode("utf-8")
+        content = self._finder.content(self._relative)
+        return content.decode("utf-8") if PY3 else content
 
     def get_data(self, path):
         """Return a file's bytes by its path below the zip."""

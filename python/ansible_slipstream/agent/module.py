@@ -206,7 +206,8 @@ def _exit_code(code):
     if code is None:
         return 0
     if isinstance(code, int):
-        return code & 0xFF
+        # What C has no number for counts as -1.
+        return code & 0xFF if -(1 << 63) <= code < 1 << 63 else 255
     sys.stderr.write("%s\n" % (code,))
     return 1
 

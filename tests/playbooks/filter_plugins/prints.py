@@ -6,6 +6,8 @@ import os
 import sys
 from typing import Any
 
+from ansible.utils.display import Display
+
 
 def prints(value: str, stream: str) -> str:
     """Print a word."""
@@ -21,9 +23,14 @@ def unsettles(folder: str) -> str:
     return folder
 
 
+def asks(question: str) -> str:
+    """Ask whoever sits before the playbook."""
+    return Display().prompt_until(question, seconds=1).decode()  # type: ignore[no-any-return]
+
+
 class FilterModule:
     """What the loader asks for."""
 
     def filters(self) -> dict[str, Any]:
         """Return the filters."""
-        return {"prints": prints, "unsettles": unsettles}
+        return {"asks": asks, "prints": prints, "unsettles": unsettles}

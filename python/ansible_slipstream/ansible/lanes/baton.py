@@ -23,6 +23,9 @@ class Runner(Protocol):
     def baton(self) -> Baton | None:
         """The baton to hand over while waiting; None where the main thread runs the lane itself."""
 
+    def process_left(self) -> contextlib.AbstractContextManager[None]:
+        """Leave the process, for the while of a wait, as it was before the lane began."""
+
     def held(self, computed_s: float, blocked_s: float) -> None:
         """Hear what the lane did while others had to wait for it."""
 
@@ -53,12 +56,13 @@ def waiting() -> Iterator[None]:
         yield
         return
     _local.waits = True
-    lane.baton.give(lane)
-    try:
-        yield
-    finally:
-        lane.baton.take()
-        _local.waits = False
+    with lane.process_left():
+        lane.baton.give(lane)
+        try:
+            yield
+        finally:
+            lane.baton.take()
+            _local.waits = False
 
 
 def pause(seconds: float) -> None:

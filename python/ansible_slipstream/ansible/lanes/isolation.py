@@ -10,7 +10,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 from ansible import constants
@@ -118,21 +117,23 @@ def flush_output() -> None:
             stream.flush()
 
 
-@contextlib.contextmanager
-def own_process_state() -> Iterator[None]:
-    """Undo what a plugin does to the working folder, the umask and the environment, which end with a worker."""
-    folder, environment = _folder(), dict(os.environ)
-    os.umask(umask := os.umask(0o077))
-    try:
-        yield
-    finally:
-        os.umask(umask)
-        if folder is not None and _folder() != folder:
+class ProcessState:
+    """Working folder, umask and environment of this process, which a worker has for itself."""
+
+    def __init__(self) -> None:
+        self._folder, self._environment = _folder(), dict(os.environb)
+        os.umask(umask := os.umask(0o077))
+        self._umask = umask
+
+    def restore(self) -> None:
+        """Make them what they were."""
+        os.umask(self._umask)
+        if self._folder is not None and _folder() != self._folder:
             with contextlib.suppress(OSError):
-                os.chdir(folder)
-        if os.environ != environment:
-            os.environ.clear()
-            os.environ.update(environment)
+                os.chdir(self._folder)
+        if os.environb != self._environment:
+            os.environb.clear()
+            os.environb.update(self._environment)
 
 
 def _folder() -> str | None:
@@ -159,10 +160,25 @@ def _divide_sessions() -> None:
             stock_init(self, *args, **kwargs)
             return
         with lane.starting_command():
-            stock_init(self, *args, **_session(lane.task_vars), **kwargs)
+            stock_init(self, *args, **_session(lane.task_vars), **_streams(len(args), kwargs), **kwargs)
             lane.children.append(self)
 
     setattr(subprocess.Popen, "__init__", init)  # noqa: B010 - an assignment would have to lie about types
+
+
+# The places of Popen's arguments.
+_STREAMS = {"stdin": 3, "stdout": 4, "stderr": 5}
+
+
+def _streams(count: int, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Return a worker's own streams, which lead nowhere, for those that ``count`` arguments and ``kwargs`` leave out.
+
+    Stock's task queue manager has those of this process closed for every command.
+    """
+    missing = [name for name, place in _STREAMS.items() if count <= place and kwargs.get(name) is None]
+    for name in missing:
+        kwargs.pop(name, None)
+    return dict.fromkeys(missing, subprocess.DEVNULL)
 
 
 def _session(task_vars: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import copy
 import functools
 import os
 import pickle
+import queue
 import traceback
 import weakref
 from collections.abc import Iterator
@@ -72,6 +73,8 @@ class Lane:
         for name, value in fields.items():
             setattr(self, f"_{name}", value)
         self.worker_id = fields["worker_id"]
+        # What the user has answered: stock's results loop puts it there before the lane looks.
+        self.worker_queue: Any = _Answers()
         self._final_q = self.queue
         self._task_vars = self.task_vars
         # Finalized in place, for one host.
@@ -83,6 +86,8 @@ class Lane:
         # Temporary files belong to the worker that made them.
         self._loader = _shallow(fields["loader"])
         self._loader._tempfiles = set()
+        # What it reads is read anew by the next.
+        self._loader._FILE_CACHE = dict(self._loader._FILE_CACHE)
         if not HAS_PROFILES:
             self._new_stdin = _no_input()
 
@@ -125,6 +130,26 @@ class Lane:
         else:
             self.baton.start(run)
 
+    @contextlib.contextmanager
+    def own_process_state(self) -> Iterator[None]:
+        """Undo what plugins do to the process, which would end with a worker."""
+        self._before = isolation.ProcessState()
+        try:
+            yield
+        finally:
+            self._before.restore()
+
+    @contextlib.contextmanager
+    def process_left(self) -> Iterator[None]:
+        """Leave the process, for the while of a wait, as it was before the lane began."""
+        mine = isolation.ProcessState()
+        self._before.restore()
+        try:
+            yield
+        finally:
+            mine.restore()
+            stock_module.current_worker = self
+
     def held(self, computed_s: float, blocked_s: float) -> None:
         """Let it be known what the task costs the others."""
         self._computed_s += computed_s
@@ -153,7 +178,7 @@ class Lane:
 
     def _run(self) -> None:
         try:
-            with baton.running(self), isolation.own_process_state(), _task_context(self):
+            with baton.running(self), self.own_process_state(), _task_context(self):
                 stock_module.WorkerProcess._run(self)
         except BaseException as error:
             if self.baton is None and isinstance(error, KeyboardInterrupt):
@@ -210,6 +235,17 @@ class _Queue(FinalQueue):  # type: ignore[misc]
     def put(self, item: Any) -> None:
         """Hand an item to the strategy."""
         self._lane().deliver(item)
+
+
+class _Answers(queue.SimpleQueue[Any]):
+    """A worker's own queue without a pipe."""
+
+    def get(self, *args: Any, **kwargs: Any) -> Any:
+        """Return what the user has answered; raise what kept the user from it."""
+        answer = super().get(*args, **kwargs)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
 
 class _Delivery:

@@ -74,6 +74,7 @@ class ShardLane(Lane):
     def deal(self, process: Any, ends: mmap.mmap, place: int) -> None:
         """Belong to a shard; its process notes in ``ends`` how the lane at ``place`` has ended."""
         self._process, self._ends, self._place = process, ends, place
+        self.worker_queue = process.worker_queue
 
     def start_in_shard(self, baton: Baton, ended: threading.Semaphore) -> None:
         """In the shard's process: run, and note the end for the process of the playbook."""
