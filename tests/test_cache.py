@@ -109,4 +109,5 @@ def test_minifying_can_be_switched_off(
         with Controller(venv, "slipstream", sshd, open_folder / "run") as controller:
             assert controller.run(playbook, deadline_seconds=90).rc == 0
             sent.append(controller.status()["links"][0]["bytes_up"])
-    assert sent[1] > 1.5 * sent[0]
+    # The agent, about 40 KB, goes in both.
+    assert sent[1] - sent[0] > 30_000

@@ -88,6 +88,7 @@ class Lane:
         self._loader._tempfiles = set()
         # What it reads is read anew by the next.
         self._loader._FILE_CACHE = dict(self._loader._FILE_CACHE)
+        self._task._loader = self._loader
         if not HAS_PROFILES:
             self._new_stdin = _no_input()
 
