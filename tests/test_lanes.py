@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 from kit.compare import run_differences
 from kit.known import unexpected
-from kit.runner import Controller, Mode, Run
-from kit.running import ended, read_line
+from kit.runner import MODES, Controller, Mode, Run
+from kit.running import ended, read_lines
 from kit.sshd import Sshd
 from kit.versions import core
 
 LANES = Path(__file__).parent / "playbooks" / "lanes.yml"
+LOOKUPS = str(LANES.parent / "lookup_plugins")
 
 
 def play(controller: Controller, folder: Path, hosts: str, tasks: str, *options: str) -> Run:
@@ -132,11 +133,15 @@ def test_what_is_done_is_shown_while_the_next_task_runs(venv: Path, sshd: Sshd, 
 
 @pytest.mark.parametrize("hosts", ["localhost", "lane1,lane2"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["INT", "TERM"])
-@pytest.mark.parametrize("kind", ["raw", "shell", "lookup"])
+@pytest.mark.parametrize("kind", ["raw", "shell", "lookup", "third party"])
 def test_signals_end_playbook_and_tasks(
     venv: Path, sshd: Sshd, open_folder: Path, hosts: str, number: signal.Signals, kind: str
 ) -> None:
-    """`raw` and a lookup run commands of the playbook's own process, `shell` a module on an agent."""
+    """`raw` and a lookup run commands of the playbook's own process, `shell` a module on an agent.
+
+    A third party's lookup runs them in a worker. Nothing is forked when the signal comes: stock's own workers may miss
+    one that does while they start.
+    """
     if number == signal.SIGTERM and kind != "shell" and core(venv) < (2, 19):
         pytest.skip("up to 2.18 stock leaves its workers' commands running")
     fifo = open_folder / "started"
@@ -148,8 +153,13 @@ def test_signals_end_playbook_and_tasks(
         tasks = f"""- {kind}: '{command}'\n  vars: {{ansible_connection: {connection}}}"""
         if kind == "lookup":
             tasks = f"""- debug: {{msg: "{{{{ lookup('pipe', '{command}') }}}}"}}"""
+        if kind == "third party":
+            controller.variables["ANSIBLE_LOOKUP_PLUGINS"] = LOOKUPS
+            tasks = f"""- debug: {{msg: "{{{{ lookup('unruly', 'runs', command='{command}') }}}}"}}"""
         process = controller.start(write(open_folder, hosts, tasks))
-        commands = [int(word) for word in read_line(fifo).split()]
+        # Lanes do not wait for their lookups side by side.
+        started = 2 if "," in hosts and kind != "lookup" else 1
+        commands = [int(word) for word in read_lines(fifo, started).split()]
         if number == signal.SIGINT:
             # As a terminal sends it.
             os.killpg(process.pid, number)
@@ -159,6 +169,19 @@ def test_signals_end_playbook_and_tasks(
         stdout, stderr = process.communicate(timeout=8)
         assert process.returncode in (99, 250, 130, -number), stdout + stderr
         assert all(ended(command, 5) for command in commands), stdout + stderr
+
+
+@pytest.mark.parametrize("hosts", ["plain", "lane1,lane2"])
+def test_lookup_that_ends_its_process_ends_a_worker(venv: Path, sshd: Sshd, open_folder: Path, hosts: str) -> None:
+    task = """- command: "echo {{ lookup('unruly', 'exits') }}"\n- debug: {msg: not reached}"""
+    runs = []
+    for mode in MODES:
+        with Controller(venv, mode, sshd, open_folder / "run") as controller:
+            controller.variables["ANSIBLE_LOOKUP_PLUGINS"] = LOOKUPS
+            runs.append(play(controller, open_folder, hosts, task))
+    assert runs[0].rc != 0 and not messages(runs[0]), runs[0].stdout
+    found = list(map(str, run_differences(*runs)))
+    assert not found, "\n".join(found)
 
 
 def test_local_commands_have_the_session_that_stock_gives_them(venv: Path, sshd: Sshd, open_folder: Path) -> None:

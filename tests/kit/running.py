@@ -78,13 +78,22 @@ def waiting(
 
 def read_line(fifo: Path) -> str:
     """Return the line that is written into `fifo`, within the time that a play may take to start."""
-    descriptor = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    return read_lines(fifo, 1)
+
+
+def read_lines(fifo: Path, count: int) -> str:
+    """Return the lines that are written into `fifo`, `count` of them at least."""
+    # Written to, too, so that it has no end between two writers.
+    descriptor = os.open(fifo, os.O_RDWR | os.O_NONBLOCK)
+    read = ""
     try:
-        if not select.select([descriptor], [], [], START_SECONDS)[0]:
-            raise TimeoutError(f"nothing was written into {fifo}")
-        return os.read(descriptor, 4096).decode()
+        while read.count("\n") < count:
+            if not select.select([descriptor], [], [], START_SECONDS)[0]:
+                raise TimeoutError(f"no {count} lines were written into {fifo}: {read}")
+            read += os.read(descriptor, 4096).decode()
     finally:
         os.close(descriptor)
+    return read
 
 
 @contextmanager

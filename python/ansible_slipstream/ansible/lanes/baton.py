@@ -16,8 +16,15 @@ from typing import Protocol
 from .clock import Clock
 
 
+class Moved(BaseException):
+    """The task goes on in a process of its own: unwinds the lane that it has left."""
+
+
 class Runner(Protocol):
     """What a thread runs: a lane."""
+
+    # Whether its task goes on elsewhere.
+    left: bool
 
     @property
     def baton(self) -> Baton | None:
@@ -45,13 +52,21 @@ def running(lane: Runner) -> Iterator[None]:
     try:
         yield
     finally:
-        _local.lane = None
+        leave()
+
+
+def leave() -> None:
+    """Run no lane from here on."""
+    _local.lane = None
 
 
 @contextlib.contextmanager
 def waiting() -> Iterator[None]:
     """Let other lanes run meanwhile; for whatever blocks in a lane and touches nothing of Ansible's."""
     lane = current()
+    if lane is not None and lane.left:
+        # Whatever its clean-up code wants of a target.
+        raise Moved
     if lane is None or lane.baton is None or _local.waits:
         yield
         return

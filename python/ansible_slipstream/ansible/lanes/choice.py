@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import math
 import os
+import re
 import sys
 from typing import Any
 
 import ansible
 from ansible import constants
-from ansible.plugins.loader import action_loader, module_loader
+from ansible.plugins.loader import action_loader, lookup_loader, module_loader
 
 # Connections whose code is known to be safe beside other lanes.
 CONNECTIONS = frozenset(
@@ -18,6 +21,8 @@ CONNECTIONS = frozenset(
 SHELLS = frozenset({"sh", "ansible.builtin.sh", "ansible.legacy.sh"})
 # Actions of ansible-core that ask the user, or sleep in loops of their own.
 EXCLUDED_ACTIONS = frozenset({"pause", "reboot", "wait_for_connection"})
+# Signal handlers, the loop of the main thread, connections that belong to the thread that opened them.
+NEEDS_MAIN_THREAD = re.compile(r"^\s*(?:import|from)\s+(?:asyncio|signal|sqlite3)\b", re.MULTILINE)
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 CORE_FOLDER = os.path.dirname(os.path.abspath(ansible.__file__)) + os.sep
 OUR_FOLDERS = (
@@ -41,6 +46,7 @@ class Choice:
     def __init__(self, processors: int) -> None:
         self._computed_s = max(PROCESS_S / (processors - 1), LEAST_COMPUTED_S) if processors > 1 else math.inf
         self._blocked: set[str] = set()
+        self._moved: set[str] = set()
         self._computed: dict[str, set[str]] = {}
 
     def note(self, task: Any, host: str, computed_s: float, blocked_s: float) -> None:
@@ -53,6 +59,10 @@ class Choice:
     def note_blocked(self, task: Any) -> None:
         """Remember that lanes of this task wait for each other, as where a lookup waits."""
         self._blocked.add(_place(task))
+
+    def note_moved(self, task: Any) -> None:
+        """Remember that a lane of this task has moved to a process."""
+        self._moved.add(_place(task))
 
     def computes(self, task: Any) -> bool:
         """Tell whether lanes of this task were seen to compute for long."""
@@ -70,6 +80,8 @@ class Choice:
             return "async"
         if task.debugger or strategy.debugger_active or constants.ENABLE_TASK_DEBUGGER:
             return "debugger"
+        if self._moved and _place(task) in self._moved:
+            return "lookup of a third party"
         if not alone and self._blocked and _place(task) in self._blocked:
             return "waits"
         if not alone and not in_shards and self.computes(task):
@@ -80,6 +92,31 @@ class Choice:
 def _place(task: Any) -> str:
     """Return where a task is written: the same for every host and every turn of an include."""
     return str(task.get_path() or task._uuid)
+
+
+def is_third_party_lookup(name: str, collections: list[str] | None) -> bool:
+    """Tell whether the lookup that stock would load is not ansible-core's."""
+    return not _lookup_path(name, tuple(collections or ())).startswith(CORE_FOLDER)
+
+
+@functools.cache
+def _lookup_path(name: str, collections: tuple[str, ...]) -> str:
+    """Return the file of a lookup; one that is not there is for stock to miss."""
+    found = lookup_loader.find_plugin_with_context(name, collection_list=list(collections) or None)
+    return str(found.plugin_resolved_path or CORE_FOLDER)
+
+
+@functools.cache
+def needs_main_thread(loader: Any, name: str) -> bool:
+    """Tell whether a filter or test of a third party imports what works in a main thread only."""
+    path = None
+    with contextlib.suppress(Exception):
+        # One of Jinja's own is not there.
+        path = loader.get(name)._original_path
+    if path is None or path.startswith(CORE_FOLDER):
+        return False
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return NEEDS_MAIN_THREAD.search(file.read()) is not None
 
 
 def is_known_strategy(strategy: type) -> bool:

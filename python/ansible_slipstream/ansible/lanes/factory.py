@@ -14,6 +14,7 @@ from . import isolation
 from .baton import Baton
 from .choice import Choice, is_known_strategy
 from .lane import Lane
+from .moving import watch_filters, watch_lookups
 from .news import LONGEST_FREE_WAIT_S, LONGEST_WAIT_S, News, StrategyTime, watch
 from .shard import Gathering, ShardLane, processors
 
@@ -38,6 +39,8 @@ class Factory:
         self._note_strategies()
         if self._enabled:
             isolation.install()
+            watch_lookups()
+            watch_filters()
 
     def _note_strategies(self) -> None:
         stock_queue_task = strategy_plugins.StrategyBase._queue_task

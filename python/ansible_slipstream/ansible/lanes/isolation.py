@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import importlib
 import io
@@ -34,6 +35,8 @@ def install() -> None:
     """Put the divisions in place; they do nothing outside of lanes."""
     _divide_display()
     _yield_in_sleeps()
+    if not HAS_PROFILES:
+        _divide_variables()
     if WORKERS_ASK:
         _answer_directly()
     if WORKERS_ARE_DETACHED:
@@ -66,6 +69,39 @@ def _divide_display() -> None:
 
     Display._final_q = property(get, put)
     Display.set_queue = set_queue
+
+
+def _divide_variables() -> None:
+    """Let a template that changes what is in ``vars`` change its lane's; values by other names are copies anyway."""
+    from ansible.template.vars import AnsibleJ2Vars
+
+    stock_getitem = AnsibleJ2Vars.__getitem__
+
+    @functools.wraps(stock_getitem)
+    def getitem(self: Any, name: str) -> Any:
+        value = stock_getitem(self, name)
+        lane = _lane()
+        if name == "vars" and lane is not None and lane.own_vars is not value and isinstance(value, dict):
+            for key in value:
+                value[key] = _own_containers(value[key])
+            lane.own_vars = value
+        return value
+
+    AnsibleJ2Vars.__getitem__ = getitem
+
+
+def _own_containers(value: Any) -> Any:
+    """Copy dictionaries and lists, however deep; nothing else can be changed in place."""
+    if isinstance(value, dict):
+        made = copy.copy(value)
+        for key in made:
+            made[key] = _own_containers(made[key])
+        return made
+    if isinstance(value, list):
+        copied = copy.copy(value)
+        copied[:] = map(_own_containers, value)
+        return copied
+    return value
 
 
 def _yield_in_sleeps() -> None:
@@ -159,7 +195,7 @@ def _divide_sessions() -> None:
         if lane is None or OWN_WAYS & kwargs.keys():
             stock_init(self, *args, **kwargs)
             return
-        with lane.starting_command():
+        with lane.starting_process():
             stock_init(self, *args, **_session(lane.task_vars), **_streams(len(args), kwargs), **kwargs)
             lane.children.append(self)
 
@@ -190,14 +226,22 @@ def _session(task_vars: dict[str, Any]) -> dict[str, Any]:
     return {"start_new_session": True} if isolated else {"process_group": 0}
 
 
-def end_children_on_signals(lanes: Any) -> None:
-    """End the lanes' commands where stock's handler ends the workers. In the main thread only."""
+def end_children_on_signals(lanes: Any, in_worker: bool = False) -> None:
+    """End the lanes' commands where stock's handler ends the workers, or the worker. In the main thread only."""
     for number in (signal.SIGTERM, signal.SIGINT):
         stock_handler = signal.getsignal(number)
+        if in_worker and stock_handler is signal.SIG_DFL:
+            stock_handler = _end_process
         if not callable(stock_handler) or isinstance(stock_handler, _Ending):
             continue
         if stock_handler is not signal.default_int_handler:
             signal.signal(number, _Ending(stock_handler, lanes))
+
+
+def _end_process(number: int, _frame: Any) -> None:
+    """Do what a signal does that nobody handles."""
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
 
 
 # Signals that came while a command was starting.
@@ -216,14 +260,18 @@ class _Ending:
     def __init__(self, stock_handler: Any, lanes: Any) -> None:
         self._stock_handler = stock_handler
         self._lanes = lanes
+        self._pid = os.getpid()
 
     def __call__(self, number: int, frame: Any) -> None:
         lanes = list(self._lanes)
         for lane in lanes:
-            lane.start_no_more_commands()
+            lane.start_no_more()
         if any(lane.starting for lane in lanes):
             _postponed.add(number)
             return
+        if os.getpid() != self._pid:
+            # A worker that has no handlers of its own yet: stock's handler takes it for the playbook.
+            _end_process(number, frame)
         try:
             for lane in lanes:
                 lane.end_children(number)
@@ -231,9 +279,12 @@ class _Ending:
             self._stock_handler(number, frame)
 
 
-def end_group(process: subprocess.Popen[bytes], number: int) -> None:
-    """Send a signal to a command and what it has started."""
+def end_group(process: Any, number: int) -> None:
+    """Send a signal to a command and what it has started; to it alone if it leads no group."""
     if process.poll() is None:
         # It may be gone, or another account's.
         with contextlib.suppress(OSError):
-            os.killpg(process.pid, number)
+            try:
+                os.killpg(process.pid, number)
+            except ProcessLookupError:
+                os.kill(process.pid, number)

@@ -22,6 +22,7 @@ from ansible.utils.display import Display
 from ..versions import CORE, HAS_PROFILES
 from . import baton, isolation
 from .choice import Choice
+from .moving import Successor
 from .news import News
 
 display = Display()
@@ -32,11 +33,6 @@ LIVE: weakref.WeakSet[Lane] = weakref.WeakSet()
 class Lane:
     """What the strategy takes for a worker process. ``shared_baton`` is None for a lane of the main thread."""
 
-    # No process of its own that stock could signal.
-    pid: Any = None
-    # Nor one whose end is news.
-    sentinel: Any = None
-
     def __init__(
         self,
         strategy: Any,
@@ -45,6 +41,12 @@ class Lane:
         news: News,
         choice: Choice,
     ) -> None:
+        # The process that runs the task, where that is not the playbook's.
+        self.process: Any = None
+        # Whether the task has left for it from its middle.
+        self.left = False
+        # In that process: itself.
+        self._successor: Successor | None = None
         self._code = 0
         # What stock's constructor was given.
         self.fields = fields
@@ -57,6 +59,8 @@ class Lane:
         self._ending = False
         self.stray = isolation.stray_output()
         self.choice = choice
+        # The dictionary ``vars`` whose values are this lane's own.
+        self.own_vars: Any = None
         self._computed_s = 0.0
         self._news = news
         self.on_end = news.tell
@@ -86,14 +90,24 @@ class Lane:
         # Temporary files belong to the worker that made them.
         self._loader = _shallow(fields["loader"])
         self._loader._tempfiles = set()
-        # What it reads is read anew by the next.
-        self._loader._FILE_CACHE = dict(self._loader._FILE_CACHE)
         self._task._loader = self._loader
         if not HAS_PROFILES:
             self._new_stdin = _no_input()
 
+    @property
+    def pid(self) -> int | None:
+        """The process that stock signals."""
+        return None if self.process is None else self.process.pid
+
+    @property
+    def sentinel(self) -> int | None:
+        """What becomes readable when the process has ended; None without one."""
+        return None if self.process is None else int(self.process.sentinel)
+
     def is_alive(self) -> bool:
         """Tell whether the task still runs; one that stands still for good does not."""
+        if self.left:
+            return bool(self.process.is_alive())
         return self._alive and not (self.baton is not None and self.baton.over.is_set())
 
     @property
@@ -103,17 +117,24 @@ class Lane:
 
     def code(self) -> int | None:
         """Return the exit code that a worker would have."""
-        return self._code
+        return self.process.exitcode if self.left else self._code
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Let go of a process that the task has left for."""
+        if self.left:
+            self.process.close()
 
     def join(self, timeout: float | None = None) -> None:
-        """Nothing to reap."""
+        """Wait for a process that the task has left for; a thread needs no reaping."""
+        if self.left:
+            self.process.join(timeout)
 
     def terminate(self) -> None:
-        """End what the task has started here; its thread stands still from its next wait on."""
-        self.end_children(15)
+        """End the process, or what the task has started here; its thread stands still from its next wait on."""
+        if self.process is None:
+            self.end_children(15)
+        else:
+            self.process.terminate()
 
     def start(self) -> None:
         """Run the task, in the main thread to its end, else until it waits for the first time."""
@@ -161,13 +182,13 @@ class Lane:
         for process in self.children:
             isolation.end_group(process, number)
 
-    def start_no_more_commands(self) -> None:
-        """Let the next command that the task starts be its end."""
+    def start_no_more(self) -> None:
+        """Let the next process that the task starts be its end."""
         self._ending = True
 
     @contextlib.contextmanager
-    def starting_command(self) -> Iterator[None]:
-        """Postpone the signals that end the task's commands until one that starts is among them."""
+    def starting_process(self) -> Iterator[None]:
+        """Postpone the signals that end the task's processes until one that starts is among them."""
         self.starting = True
         try:
             if self._ending:
@@ -177,21 +198,56 @@ class Lane:
             self.starting = False
             isolation.repeat_postponed()
 
+    def move(self) -> None:
+        """Let the task go on in a worker process: returns there, and raises here.
+
+        Raises:
+            Moved: this is the process that the task has left.
+        """
+        successor = Successor(**self.fields)
+        # A signal ends both.
+        with self.starting_process():
+            successor.start()
+            if successor.is_here:
+                successor.enter(self)
+                self._successor = successor
+                self.process, self.worker_queue = successor, successor.worker_queue
+                return
+            self._leave_for(successor)
+            self.left = True
+        self.choice.note_moved(self.fields["task"])
+        # They belong to the successor.
+        self._loader._tempfiles = set()
+        raise baton.Moved
+
+    def _leave_for(self, successor: Successor) -> None:
+        """Stand for the process that the task goes on in."""
+        self.process, self.worker_queue = successor, successor.worker_queue
+
+    def _see_off(self) -> None:
+        """Do what is left to do here for a task that has left."""
+
     def _run(self) -> None:
         try:
             with baton.running(self), self.own_process_state(), _task_context(self):
                 stock_module.WorkerProcess._run(self)
         except BaseException as error:
-            if self.baton is None and isinstance(error, KeyboardInterrupt):
+            if self.baton is None and self._successor is None and isinstance(error, KeyboardInterrupt):
                 # Meant for the playbook, whose thread this is.
                 raise
-            self._hard_exit(traceback.format_exc())
+            if self.left:
+                self._see_off()
+            else:
+                self._hard_exit(traceback.format_exc())
         finally:
+            if self._successor is not None:
+                self._loader.cleanup_all_tmp_files()
+                self._successor.end(self._code)
             if self.baton is not None:
                 self.baton.tell(self)
             stock_module.current_worker = None
             self._loader.cleanup_all_tmp_files()
-            if not self.answered:
+            if not self.answered and not self.left:
                 # As a worker that has died: stock ends the play with words of its own.
                 self._code = 1
             self._alive = False
@@ -204,7 +260,10 @@ class Lane:
         self._code = 1
 
     def deliver(self, item: Any) -> None:
-        """Copy an item as the pipe would, and let stock's results loop take it."""
+        """Copy an item as the pipe would, and let stock's results loop take it; or send it through that pipe."""
+        if self.process is not None:
+            self.final_queue.put(item)
+            return
         item = pickle.loads(pickle.dumps(item))
         self.delivering = True
         try:

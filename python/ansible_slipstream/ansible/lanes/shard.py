@@ -19,7 +19,7 @@ from ansible.utils.display import Display
 from . import isolation
 from .baton import Baton
 from .choice import BLOCKED_S
-from .lane import Lane
+from .lane import LIVE, Lane
 from .news import News
 
 display = Display()
@@ -48,20 +48,11 @@ class ShardLane(Lane):
     def __init__(self, gathering: Gathering, *args: Any) -> None:
         super().__init__(*args)
         self._gathering = gathering
-        self._process: Any = None
         self._ends: mmap.mmap | None = None
         self._place = 0
         self._blocked = 0
-
-    @property
-    def sentinel(self) -> int | None:
-        """What becomes readable when the shard's process has ended; None without a process."""
-        return None if self._process is None else int(self._process.sentinel)
-
-    @property
-    def pid(self) -> int | None:
-        """The process that stock signals."""
-        return None if self._process is None else self._process.pid
+        # In a shard: the process that the task goes on in.
+        self._child: Any = None
 
     def start(self) -> None:
         """Wait for the others of the step."""
@@ -73,7 +64,7 @@ class ShardLane(Lane):
 
     def deal(self, process: Any, ends: mmap.mmap, place: int) -> None:
         """Belong to a shard; its process notes in ``ends`` how the lane at ``place`` has ended."""
-        self._process, self._ends, self._place = process, ends, place
+        self.process, self._ends, self._place = process, ends, place
         self.worker_queue = process.worker_queue
 
     def start_in_shard(self, baton: Baton, ended: threading.Semaphore) -> None:
@@ -91,23 +82,23 @@ class ShardLane(Lane):
 
     def held(self, computed_s: float, blocked_s: float) -> None:
         """Note for the process of the playbook that others had to wait; shards compute side by side."""
-        if self._process is None:
+        if self._ends is None:
             super().held(computed_s, blocked_s)
         elif blocked_s > BLOCKED_S:
             self._blocked = BLOCKED
 
     def is_alive(self) -> bool:
         """Tell whether the task still runs, or waits for its start."""
-        if self._process is None:
+        if self._ends is None:
             return super().is_alive()
-        return self._noted() == RUNNING and self._process.is_alive()
+        return self._noted() == RUNNING and bool(self.process.is_alive())
 
     def code(self) -> int | None:
         """Return the exit code, as far as there is one; a shard that has died takes its lanes along."""
-        if self._process is None:
+        if self._ends is None:
             return super().code()
         # In this order: the end is noted before the process ends.
-        shard_ended = self._process.exitcode is not None
+        shard_ended = self.process.exitcode is not None
         noted = self._noted()
         if noted == RUNNING:
             return 1 if shard_ended else None
@@ -121,19 +112,23 @@ class ShardLane(Lane):
             self.choice.note_blocked(self.fields["task"])
         return noted & ~BLOCKED
 
-    def terminate(self) -> None:
-        """End the shard, or what the task has started here."""
-        if self._process is None:
-            super().terminate()
+    def _leave_for(self, successor: Any) -> None:
+        """Stand for the process; in a shard that is the shard's own, which is all that the playbook's knows."""
+        if self._ends is None:
+            super()._leave_for(successor)
         else:
-            self._process.terminate()
+            self._child = successor
+            self.children.append(successor._popen)
+            self._blocked = BLOCKED
 
-    def deliver(self, item: Any) -> None:
-        """Hand an item to the strategy: directly, or from a shard through the pipe of all workers."""
-        if self._process is None:
-            super().deliver(item)
-        else:
-            self.final_queue.put(item)
+    def _see_off(self) -> None:
+        """Wait for it, in a shard; not before, where a template has been left in its middle."""
+        if self._child is not None:
+            assert self.baton is not None
+            self.baton.give(self)
+            self._child.join()
+            self.baton.take()
+            self._code = self._child.exitcode
 
 
 class Gathering:
@@ -205,8 +200,11 @@ def _worker(stock_worker: Any) -> Any:
             super().__init__(**fields)
 
         def _run(self) -> None:
+            # This thread was holding it when it forked; threads of lanes that move want it.
+            display._lock.release()
             display.set_queue(self._final_q)
             isolation.divide_output()
+            isolation.end_children_on_signals(LIVE, in_worker=True)
             baton = Baton()
             ended = threading.Semaphore(0)
             for lane in self.lanes:

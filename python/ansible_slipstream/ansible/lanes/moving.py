@@ -1,0 +1,111 @@
+"""A lane that goes on in a worker process, from the middle of its task.
+
+Lookups of third parties may change the variables they are given, need the main thread, wait for what another host's
+task does, or end the process. Stock runs them in a worker; so do we: where a lane is about to load one, it forks,
+and stock's worker goes on in the child as if it had run the task from its beginning. So it does for filters and tests
+that need the main thread.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from multiprocessing import popen_fork, util
+from typing import Any, NoReturn
+
+from ansible.executor.process import worker as stock_module
+from ansible.plugins.loader import lookup_loader
+from ansible.utils.display import Display
+
+from ..versions import HAS_PROFILES
+from . import baton, isolation
+from .choice import is_third_party_lookup, needs_main_thread
+
+if HAS_PROFILES:
+    from ansible._internal._templating._jinja_plugins import JinjaPluginIntercept
+else:
+    from ansible.template import JinjaPluginIntercept
+
+display = Display()
+
+
+def watch_lookups() -> None:
+    """Let a lane move before it loads a lookup that is not ansible-core's."""
+    stock_get = lookup_loader.get
+
+    @functools.wraps(stock_get)
+    def get(name: str, *args: Any, **kwargs: Any) -> Any:
+        lane: Any = baton.current()
+        if lane is not None and is_third_party_lookup(name, kwargs.get("collection_list")):
+            lane.move()
+        return stock_get(name, *args, **kwargs)
+
+    lookup_loader.get = get
+
+
+def watch_filters() -> None:
+    """Let a lane move before a template gets a filter or a test that needs the main thread."""
+    stock_get = JinjaPluginIntercept.__getitem__
+
+    @functools.wraps(stock_get)
+    def get(self: Any, key: str) -> Any:
+        found = stock_get(self, key)
+        lane: Any = baton.current()
+        if lane is not None and needs_main_thread(self._plugin_loader if HAS_PROFILES else self._pluginloader, key):
+            lane.move()
+        return found
+
+    JinjaPluginIntercept.__getitem__ = get
+
+
+class _Fork(popen_fork.Popen):
+    """What ``multiprocessing`` knows a process by; the fork returns in the child, too."""
+
+    def _launch(self, _process: Any) -> None:
+        ours, its = os.pipe()
+        pid = os.fork()
+        self.is_here = pid == 0
+        if self.is_here:
+            os.close(ours)
+            # Open until the process ends.
+            self.pid, self.sentinel = os.getpid(), its
+        else:
+            os.close(its)
+            self.pid, self.sentinel = pid, ours
+            self.finalizer = util.Finalize(self, os.close, (ours,))
+
+
+class Successor(stock_module.WorkerProcess):  # type: ignore[misc]
+    """Stock's worker, without its work: that of a lane which has begun already."""
+
+    @staticmethod
+    def _Popen(process: Any) -> _Fork:
+        return _Fork(process)
+
+    @property
+    def is_here(self) -> bool:
+        """Tell whether this is the process that was started."""
+        return bool(self._popen.is_here)
+
+    def enter(self, lane: Any) -> None:
+        """Become stock's worker with ``lane`` as its work; in the process that was started, which keeps no lanes."""
+        streams = sys.stdout, sys.stderr
+        # Everything that comes before the work: session, streams, signals.
+        self.run()
+        if isolation.WORKERS_ARE_DETACHED:
+            for name, text in lane.stray.items():
+                getattr(sys, name).write(text.getvalue())
+        else:
+            # Stock has them closed after the work.
+            sys.stdout, sys.stderr = streams
+        baton.leave()
+        display._final_q = self._final_q
+
+    def _run(self) -> None:
+        """Leave the work to the lane."""
+
+    def end(self, code: int) -> NoReturn:
+        """End the process that was started."""
+        util._flush_std_streams()  # type: ignore[attr-defined]
+        os._exit(code)
