@@ -55,6 +55,22 @@ def test_modules_run_by_ticket(venv: Path, sshd: Sshd, open_folder: Path, versio
     assert results["fail"]["rc"] == 1 and "touch target" in results["bad"]["msg"]
 
 
+@pytest.mark.parametrize("version", interpreters())
+def test_code_newer_than_the_interpreter_fails_as_under_stock(
+    venv: Path, sshd: Sshd, open_folder: Path, version: str
+) -> None:
+    if not runs_on(venv, version):
+        pytest.skip("this ansible-core's modules do not run there")
+    modules.install(open_folder, "newer", modules.NEWER)
+    playbook = open_folder / "play.yml"
+    tasks = "{command: 'true'}, {newer: {}, ignore_errors: true}, {newer: {}, ignore_errors: true}, {command: 'true'}"
+    playbook.write_text(f"[{{hosts: root, gather_facts: false, tasks: [{tasks}]}}]")
+    runs, status = run_both_ways(venv, sshd, playbook, interpreters()[version])
+    assert status["stock"] == {}
+    matched = [event.result.get("matched") for event in runs[-1].events if event.task == "newer"]
+    assert matched == [True if tuple(map(int, version.split("."))) >= (3, 10) else None] * 2
+
+
 # As libffi opens itself, for ctypes, where it has static trampolines.
 OPENS_AND_KEEPS = """
 import os, sys

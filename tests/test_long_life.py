@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from kit import modules
 from kit.accounts import ALICE
 from kit.runner import Controller, Run
 from kit.running import END_SECONDS, ended
@@ -202,6 +203,53 @@ def test_new_package_of_the_interpreter_is_noticed(controller: Controller, open_
     assert f"what={site}" in log
     # The interpreter's before and after, root's, and one that removes the temporary folder of the install.
     assert log.count("agent up") == 4
+
+
+def test_first_package_of_the_account_is_noticed(controller: Controller, open_folder: Path) -> None:
+    """L3: a folder that is on the interpreter's path only if it is there when that starts."""
+    modules.install(open_folder, "own_package", modules.OWN_PACKAGE)
+    run = play(
+        controller,
+        open_folder,
+        """
+        - {name: before, own_package: }
+        - {name: place, command: /usr/bin/python3 -m site --user-site, register: place, failed_when: place.rc > 1}
+        - {name: folder, file: {path: "{{ place.stdout }}", state: directory}}
+        - {name: package, copy: {content: "word = 'had'\\n", dest: "{{ place.stdout }}/slip_word.py"}}
+        - {name: after, own_package: }
+        - {name: changed, copy: {content: "word = 'changed'\\n", dest: "{{ place.stdout }}/slip_word.py"}}
+        - {name: then, own_package: }
+        - {name: gone, file: {path: "{{ place.stdout }}", state: absent}}
+        - {name: at last, own_package: }
+        """,
+    )
+    assert run.rc == 0, run.stdout
+    seen = [result(run, task)["word"] for task in ("before", "after", "then", "at last")]
+    assert seen == ["none", "had", "changed", "none"]
+
+
+def test_new_line_of_a_path_file_is_noticed(controller: Controller, open_folder: Path) -> None:
+    """L3: its folder's time does not tell."""
+    venv = open_folder / "target-venv"
+    subprocess.run(["/usr/bin/python3", "-m", "venv", "--without-pip", str(venv)], check=True)
+    (site,) = venv.glob("lib/python*/site-packages")
+    (site / "own.pth").write_text("# nothing\n")
+    packages = open_folder / "packages"
+    packages.mkdir()
+    (packages / "slip_word.py").write_text("word = 'had'\n")
+    modules.install(open_folder, "own_package", modules.OWN_PACKAGE)
+    own = f"vars: {{ansible_python_interpreter: {venv}/bin/python}}"
+    run = play(
+        controller,
+        open_folder,
+        f"""
+        - {{name: before, own_package: , {own}}}
+        - {{name: line, become: true, shell: "echo {packages} >> {site}/own.pth"}}
+        - {{name: after, own_package: , {own}}}
+        """,
+    )
+    assert run.rc == 0, run.stdout
+    assert [result(run, task)["word"] for task in ("before", "after")] == ["none", "had"]
 
 
 def test_reset_connection_ends_every_agent(controller: Controller, open_folder: Path) -> None:

@@ -10,6 +10,24 @@ from ansible.module_utils.basic import AnsibleModule
 module = AnsibleModule({})
 raise ValueError("crashed")
 """
+# Can't be compiled before Python 3.10.
+NEWER = """
+from ansible.module_utils.basic import AnsibleModule
+module = AnsibleModule({})
+match module.params:
+    case _:
+        module.exit_json(matched=True)
+"""
+# Tells whether a module of the account's own packages can be had.
+OWN_PACKAGE = """
+from ansible.module_utils.basic import AnsibleModule
+module = AnsibleModule({})
+try:
+    import slip_word
+    module.exit_json(word=slip_word.word)
+except ImportError:
+    module.exit_json(word="none")
+"""
 # Holds a lock until its end, which comes late: it takes a while to take a process of that size down.
 LOCKER = """
 import fcntl

@@ -10,6 +10,7 @@ import os
 import resource
 import shutil
 import signal
+import stat
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
@@ -47,9 +48,8 @@ def new_root(top: Path, shared: Path, image: Path | None, needed: Iterable[Path]
         inside = root / point.relative_to("/")
         inside.mkdir(parents=True, exist_ok=True)
         _overlay(str(point), top / f"layer-{number}", inside)
-    for folder in ("dev", "sys"):
-        run("mount", "--rbind", f"/{folder}", str(root / folder))
-    run("mount", "-t", "tmpfs", "tmpfs", str(root / "dev/shm"))
+    run("mount", "--rbind", "/sys", str(root / "sys"))
+    _own_devices(root / "dev")
     run("mount", "-t", "proc", "proc", str(root / "proc"))
     inside = root / shared.relative_to("/")
     inside.mkdir(parents=True, exist_ok=True)
@@ -60,6 +60,24 @@ def new_root(top: Path, shared: Path, image: Path | None, needed: Iterable[Path]
     for lock in Path("/etc").glob("*.lock"):
         lock.unlink()
     _plain_root_account()
+
+
+def _own_devices(folder: Path) -> None:
+    """Have the machine's devices by files of the sandbox's own: a target may replace ``/dev/null``."""
+    run("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", str(folder))
+    for entry in os.scandir("/dev"):
+        here, found = folder / entry.name, entry.stat(follow_symlinks=False)
+        if entry.is_symlink():
+            here.symlink_to(os.readlink(entry))
+        elif entry.is_dir():
+            here.mkdir()
+            run("mount", "--rbind", entry.path, str(here))
+        elif stat.S_ISCHR(found.st_mode) or stat.S_ISBLK(found.st_mode):
+            os.mknod(here, found.st_mode, found.st_rdev)
+            os.chown(here, found.st_uid, found.st_gid)
+            here.chmod(stat.S_IMODE(found.st_mode))
+    (folder / "shm").mkdir(exist_ok=True)
+    run("mount", "-t", "tmpfs", "tmpfs", str(folder / "shm"))
 
 
 def _overlay(lower: str, layer: Path, where: Path) -> None:

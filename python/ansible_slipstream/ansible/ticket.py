@@ -39,6 +39,11 @@ PRELOADED = [*ALWAYS, "glob"]
 START_VARIABLES = ("PYTHON", "LD_", "LC_", "LANG", "DYLD_", "MALLOC_", "GLIBC_", "OPENSSL_", "HOME")
 # What stock's command line can set; a shell takes all else for a program's name.
 SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# Names that dash or bash has for itself: read-only, numbers, or made anew by each shell.
+SHELLS_OWN_NAMES = frozenset(
+    "BASHOPTS BASHPID BASH_ARGV0 BASH_VERSINFO DIRSTACK EPOCHREALTIME EPOCHSECONDS EUID FUNCNAME GROUPS HISTCMD LINENO"
+    " OPTIND OPTARG PPID PWD OLDPWD RANDOM SECONDS SHELLOPTS SHLVL SRANDOM UID _".split()
+)
 
 # Modules that another running process of the account, or its working directory, would stand in the way of.
 EVICTING = frozenset({"user", "group", "mount", "filesystem", "lvol", "parted"})
@@ -345,6 +350,8 @@ def _environment(action: Any, shebang: str) -> dict[str, str]:
         raise DaemonError("the task's environment is not UTF-8") from error
     if not all(map(SHELL_NAME.fullmatch, environment)):
         raise DaemonError("a name in the task's environment is none that a shell takes")
+    if not SHELLS_OWN_NAMES.isdisjoint(environment):
+        raise DaemonError("a name in the task's environment is one of the shell's own")
     searched = ("PATH" in environment and not shebang.startswith("#!/")) or "/env " in shebang
     at_start = any(name.startswith(START_VARIABLES) for name in environment)
     return {} if at_start or searched else environment
