@@ -40,9 +40,9 @@ START_VARIABLES = ("PYTHON", "LD_", "LC_", "LANG", "DYLD_", "MALLOC_", "GLIBC_",
 # What stock's command line can set; a shell takes all else for a program's name.
 SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # Names that dash or bash has for itself: read-only, numbers, or made anew by each shell.
-SHELLS_OWN_NAMES = frozenset(
-    "BASHOPTS BASHPID BASH_ARGV0 BASH_VERSINFO DIRSTACK EPOCHREALTIME EPOCHSECONDS EUID FUNCNAME GROUPS HISTCMD LINENO"
-    " OPTIND OPTARG PPID PWD OLDPWD RANDOM SECONDS SHELLOPTS SHLVL SRANDOM UID _".split()
+SHELLS_OWN_NAME = re.compile(
+    "BASH(OPTS|PID|_ARGV0|_VERSINFO)|DIRSTACK|EPOCH(REALTIME|SECONDS)|E?UID|FUNCNAME|GROUPS|HISTCMD|LINENO|OPTARG|OPTIND"
+    "|PPID|(OLD)?PWD|S?RANDOM|SECONDS|SHELLOPTS|SHLVL|_"
 )
 
 # Modules that another running process of the account, or its working directory, would stand in the way of.
@@ -350,7 +350,7 @@ def _environment(action: Any, shebang: str) -> dict[str, str]:
         raise DaemonError("the task's environment is not UTF-8") from error
     if not all(map(SHELL_NAME.fullmatch, environment)):
         raise DaemonError("a name in the task's environment is none that a shell takes")
-    if not SHELLS_OWN_NAMES.isdisjoint(environment):
+    if any(map(SHELLS_OWN_NAME.fullmatch, environment)):
         raise DaemonError("a name in the task's environment is one of the shell's own")
     searched = ("PATH" in environment and not shebang.startswith("#!/")) or "/env " in shebang
     at_start = any(name.startswith(START_VARIABLES) for name in environment)
