@@ -184,6 +184,83 @@ def test_lookup_that_ends_its_process_ends_a_worker(venv: Path, sshd: Sshd, open
     assert not found, "\n".join(found)
 
 
+def test_process_that_a_lookup_leaves_ends_with_its_worker(venv: Path, sshd: Sshd, open_folder: Path) -> None:
+    task = """- debug: {msg: "{{ lookup('unruly', 'leaves') }}"}"""
+    for mode in MODES:
+        with Controller(venv, mode, sshd, open_folder / "run") as controller:
+            controller.variables["ANSIBLE_LOOKUP_PLUGINS"] = LOOKUPS
+            run = play(controller, open_folder, "lane1,lane2", task)
+        left = [int(message) for message in messages(run)]
+        assert len(left) == 2, run.stdout + run.stderr
+        assert all(ended(pid, 5) for pid in left)
+
+
+@pytest.mark.parametrize("hosts", ["plain", "lane1,lane2"])
+def test_callback_that_looks_something_up_does_it_in_the_process_of_the_playbook(
+    venv: Path, sshd: Sshd, open_folder: Path, hosts: str
+) -> None:
+    shown = []
+    for mode in MODES:
+        with Controller(venv, mode, sshd, open_folder / "run") as controller:
+            controller.variables["ANSIBLE_CALLBACK_PLUGINS"] = str(LANES.parent / "callback_plugins")
+            controller.variables["ANSIBLE_CALLBACKS_ENABLED"] = "looks_up"
+            controller.variables["ANSIBLE_LOOKUP_PLUGINS"] = LOOKUPS
+            run = play(controller, open_folder, hosts, "- ping:\n- debug: {msg: x}")
+        shown.append([line for line in run.stdout.splitlines() if line.startswith("counted")])
+    assert len(shown[0]) == 2 * len(hosts.split(",")), run.stdout + run.stderr
+    assert shown[0] == shown[1]
+
+
+@pytest.mark.parametrize("hosts", ["plain", "lane1,lane2"])
+def test_file_that_a_lookup_has_filled_comes_into_its_folder(
+    venv: Path, sshd: Sshd, open_folder: Path, hosts: str
+) -> None:
+    """The folder is there before the task moves, and the process that it leaves has code that removes it."""
+    (open_folder / "page.j2").write_text("{{ lookup('unruly', 'counts') }}\n")
+    tasks = """\
+    - ping:
+    - template: {src: page.j2, dest: "{{ work }}/{{ inventory_hostname }}"}
+    - command: cat {{ work }}/{{ inventory_hostname }}
+    """
+    runs = []
+    for mode in MODES:
+        with Controller(venv, mode, sshd, open_folder / "run") as controller:
+            controller.variables["ANSIBLE_LOOKUP_PLUGINS"] = LOOKUPS
+            runs.append(play(controller, open_folder, hosts, tasks))
+    assert runs[0].rc == 0, runs[0].stdout
+    found = list(map(str, run_differences(*runs)))
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("hosts", ["plain", "lane1,lane2"])
+def test_plugins_that_a_play_writes_are_found(venv: Path, sshd: Sshd, open_folder: Path, hosts: str) -> None:
+    """In folders that tasks have searched before, which stock's workers did for themselves."""
+    folders = [open_folder / f"{kind}_plugins" for kind in ("lookup", "filter", "test")]
+    lookup = "from ansible.plugins.lookup import LookupBase\nclass LookupModule(LookupBase):\n"
+    lookup += "    def run(self, terms, variables=None, **kwargs): return [terms]\n"
+    mapping = "class {0}Module:\n    def {1}s(self): return {{'made': lambda value: value == 'x'}}\n"
+    contents = [lookup, mapping.format("Filter", "filter"), mapping.format("Test", "test")]
+    uses = "".join(
+        f"""- debug: {{msg: "{{{{ {use} }}}}"}}\n  ignore_errors: true\n"""
+        for use in ("query('made', 'x')", "'x' | made", "'x' is made")
+    )
+    tasks = uses
+    for folder, content in zip(folders, contents, strict=True):
+        tasks += f"- copy: {{content: {json.dumps(content)}, dest: {folder}/made.py}}\n"
+        tasks += "  delegate_to: localhost\n  run_once: true\n"
+    tasks += uses
+    runs = []
+    for mode in MODES:
+        for folder in folders:
+            folder.mkdir(exist_ok=True)
+            (folder / "made.py").unlink(missing_ok=True)
+        with Controller(venv, mode, sshd, open_folder / "run") as controller:
+            runs.append(play(controller, open_folder, hosts, tasks))
+    assert runs[0].events
+    found = list(map(str, run_differences(*runs)))
+    assert not found, "\n".join(found)
+
+
 def test_local_commands_have_the_session_that_stock_gives_them(venv: Path, sshd: Sshd, open_folder: Path) -> None:
     """A worker of 2.19 and later has no terminal: what it starts can't ask on it."""
     task = """- raw: ps -o sid= -p $$\n  register: said\n- debug: {msg: "{{ said.stdout }}"}"""

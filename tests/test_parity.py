@@ -19,6 +19,8 @@ from kit.runner import Controller, Mode, Run
 from kit.sshd import Sshd
 
 PLAYBOOKS = Path(__file__).parent / "playbooks"
+# Ends a playbook, whatever it ignores.
+DEAD_WORKER = "A worker was found in a dead state"
 TOPICS = sorted(path.stem for path in PLAYBOOKS.glob("*.yml"))
 
 
@@ -50,6 +52,7 @@ def test_playbook_cannot_tell_the_modes_apart(
             _store(runs[-1], keep / venv.name / f"{topic}-{place}-{mode}")
     a, b = runs
     assert a.events, f"nothing ran: {a.stdout}\n{a.stderr}"
+    assert DEAD_WORKER not in a.stderr, f"stock has not come to the end: {a.stderr}"
     found = unexpected(topic, list(run_differences(a, b)))
     heading = f"{len(found)} differences in {len(a.events)} events, a={modes[0]} b={modes[1]}"
     if found:

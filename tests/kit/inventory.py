@@ -47,7 +47,8 @@ _HOSTS: dict[str, dict[str, Any]] = {
     "python_args": {"ansible_python_interpreter": "/usr/bin/env python3 -s"},
     "csh": {"ansible_user": TESS.name},
     "fish": {"ansible_user": FINN.name},
-    "nologin": {"ansible_user": NORA.name},
+    # Stock may find that ssh has ended by writing to it: with retries it gets to read what ssh has said.
+    "nologin": {"ansible_user": NORA.name, "ansible_ssh_retries": 5},
 }
 _GROUPS = {
     "each": ["plain", "root", "sudo"],

@@ -81,6 +81,8 @@ def client() -> Client:
     Raises:
         DaemonError: no daemon can be had.
     """
+    # Before anything is sent: the successor needs what clean-up code would remove.
+    baton.refuse_what_has_left()
     held: tuple[int, Client] | None = getattr(_clients, "held", None)
     # A channel that a fork has copied is the parent's.
     if held is None or held[0] != os.getpid() or not held[1].is_open():

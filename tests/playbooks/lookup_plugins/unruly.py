@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
+import sys
 import threading
 from typing import Any
 
@@ -15,6 +17,13 @@ display = Display()
 display.warning("unruly is imported")
 
 calls = 0
+
+
+def _stay(ready: Any) -> None:
+    """Be there until a signal comes, which a worker's handler would give to the worker as well."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    ready.set()
+    signal.pause()
 
 
 class LookupModule(LookupBase):  # type: ignore[misc]
@@ -63,6 +72,20 @@ class LookupModule(LookupBase):  # type: ignore[misc]
 
     def _runs(self, _variables: Any, command: str) -> int:
         return subprocess.run(command, shell=True, check=False).returncode
+
+    def _descends(self, _variables: Any) -> str:
+        """Tell what multiprocessing says of a worker, and whose standard input it has."""
+        started = multiprocessing.parent_process() is not None, multiprocessing.current_process().daemon
+        return f"{started} {multiprocessing.active_children()} {sys.stdin is sys.__stdin__} {sys.stdin.read()!r}"
+
+    def _leaves(self, _variables: Any) -> int:
+        """Start a process that multiprocessing ends with the one that started it."""
+        fork = multiprocessing.get_context("fork")
+        ready = fork.Event()
+        left = fork.Process(target=_stay, args=(ready,), daemon=True)
+        left.start()
+        assert ready.wait(20) and left.pid
+        return left.pid
 
     def _exits(self, _variables: Any) -> str:
         os._exit(3)

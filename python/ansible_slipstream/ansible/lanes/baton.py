@@ -60,13 +60,22 @@ def leave() -> None:
     _local.lane = None
 
 
+def refuse_what_has_left() -> None:
+    """Let the clean-up code of a lane whose task goes on elsewhere do nothing to a target.
+
+    Raises:
+        Moved: this thread's lane is such a one.
+    """
+    lane = current()
+    if lane is not None and lane.left:
+        raise Moved
+
+
 @contextlib.contextmanager
 def waiting() -> Iterator[None]:
     """Let other lanes run meanwhile; for whatever blocks in a lane and touches nothing of Ansible's."""
+    refuse_what_has_left()
     lane = current()
-    if lane is not None and lane.left:
-        # Whatever its clean-up code wants of a target.
-        raise Moved
     if lane is None or lane.baton is None or _local.waits:
         yield
         return

@@ -119,6 +119,12 @@ def needs_main_thread(loader: Any, name: str) -> bool:
         return NEEDS_MAIN_THREAD.search(file.read()) is not None
 
 
+def forget_plugins() -> None:
+    """Ask once more where plugins are: another may have come in the place of one."""
+    _lookup_path.cache_clear()
+    needs_main_thread.cache_clear()
+
+
 def is_known_strategy(strategy: type) -> bool:
     """Tell whether a strategy is all stock's and ours."""
     files = (getattr(sys.modules.get(kind.__module__), "__file__", None) or "" for kind in strategy.__mro__[:-1])

@@ -16,6 +16,7 @@ from .choice import Choice, is_known_strategy
 from .lane import Lane
 from .moving import watch_filters, watch_lookups
 from .news import LONGEST_FREE_WAIT_S, LONGEST_WAIT_S, News, StrategyTime, watch
+from .plugins import forget_what_changed, watch_loaders
 from .shard import Gathering, ShardLane, processors
 
 display = Display()
@@ -29,6 +30,8 @@ class Factory:
         self._enabled = enabled
         self._names = tuple(inspect.signature(stock_worker.__init__).parameters)[1:]
         self._strategy: Any = None
+        # The task that was given a process or a lane last.
+        self._task: str | None = None
         self._baton = Baton()
         self._news = News()
         self._choice = Choice(processors())
@@ -41,6 +44,7 @@ class Factory:
             isolation.install()
             watch_lookups()
             watch_filters()
+            watch_loaders()
 
     def _note_strategies(self) -> None:
         stock_queue_task = strategy_plugins.StrategyBase._queue_task
@@ -68,6 +72,9 @@ class Factory:
         strategy, task = self._strategy, fields["task"]
         if not self._enabled or strategy is None:
             return self._stock_worker(*args, **kwargs)
+        if task._uuid != self._task:
+            self._task = task._uuid
+            forget_what_changed()
         alone = _is_alone(strategy, task)
         # The free strategy has no steps.
         in_shards = not alone and strategy.ALLOW_BASE_THROTTLING and self._gathering.wanted(*_width(strategy))

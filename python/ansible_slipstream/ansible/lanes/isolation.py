@@ -44,7 +44,7 @@ def install() -> None:
         divide_output()
 
 
-def _lane() -> Any:
+def lane_of_code() -> Any:
     """Return the lane whose code this thread is in; what it delivers to the controller is not its code."""
     lane: Any = baton.current()
     return None if lane is None or lane.delivering else lane
@@ -54,7 +54,7 @@ def _divide_display() -> None:
     """What a lane displays goes through its queue, as a worker's does."""
 
     def get(self: Any) -> Any:
-        lane = _lane()
+        lane = lane_of_code()
         return lane.queue if lane is not None else self.__dict__.get("_final_q")
 
     def put(self: Any, value: Any) -> None:
@@ -64,7 +64,7 @@ def _divide_display() -> None:
 
     @functools.wraps(stock_set_queue)
     def set_queue(self: Any, final_queue: Any) -> None:
-        if _lane() is None:
+        if lane_of_code() is None:
             stock_set_queue(self, final_queue)
 
     Display._final_q = property(get, put)
@@ -80,7 +80,7 @@ def _divide_variables() -> None:
     @functools.wraps(stock_getitem)
     def getitem(self: Any, name: str) -> Any:
         value = stock_getitem(self, name)
-        lane = _lane()
+        lane = lane_of_code()
         if name == "vars" and lane is not None and lane.own_vars is not value and isinstance(value, dict):
             for key in value:
                 value[key] = _own_containers(value[key])
@@ -118,10 +118,13 @@ def _answer_directly() -> None:
 
     class Direct:
         def __getattr__(self, name: str) -> Any:
+            # A task keeps its client, and may move between two questions.
+            if lane_of_code() is None:
+                return getattr(stock_get_client(), name)
             return getattr(inventory_rpc, name).__wrapped__
 
     def get_client() -> Any:
-        lane = _lane()
+        lane = lane_of_code()
         return stock_get_client() if lane is None or lane.pid is not None else Direct()
 
     inventory_rpc.get_client = staticmethod(get_client)
@@ -142,7 +145,7 @@ class _Divided:
         self._name = name
 
     def __getattr__(self, attribute: str) -> Any:
-        lane = _lane()
+        lane = lane_of_code()
         return getattr(self._stream if lane is None else lane.stray[self._name], attribute)
 
 
@@ -191,7 +194,7 @@ def _divide_sessions() -> None:
 
     @functools.wraps(stock_init)
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
-        lane = _lane()
+        lane = lane_of_code()
         if lane is None or OWN_WAYS & kwargs.keys():
             stock_init(self, *args, **kwargs)
             return

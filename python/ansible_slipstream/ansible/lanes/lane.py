@@ -204,14 +204,21 @@ class Lane:
         Raises:
             Moved: this is the process that the task has left.
         """
+        if self.left:
+            # Some plugin has caught what was raised here.
+            raise baton.Moved
         successor = Successor(**self.fields)
         # A signal ends both.
         with self.starting_process():
             successor.start()
             if successor.is_here:
-                successor.enter(self)
+                # From here on this process ends with the lane, however that ends.
                 self._successor = successor
-                self.process, self.worker_queue = successor, successor.worker_queue
+                try:
+                    successor.enter(self)
+                except BaseException:
+                    successor.end(1)
+                self._continue_in(successor)
                 return
             self._leave_for(successor)
             self.left = True
@@ -219,6 +226,10 @@ class Lane:
         # They belong to the successor.
         self._loader._tempfiles = set()
         raise baton.Moved
+
+    def _continue_in(self, successor: Successor) -> None:
+        """Be the work of this process, which was started for it."""
+        self.process, self.worker_queue = successor, successor.worker_queue
 
     def _leave_for(self, successor: Successor) -> None:
         """Stand for the process that the task goes on in."""
@@ -242,7 +253,7 @@ class Lane:
         finally:
             if self._successor is not None:
                 self._loader.cleanup_all_tmp_files()
-                self._successor.end(self._code)
+                self._successor.end(self._code if self.answered else 1)
             if self.baton is not None:
                 self.baton.tell(self)
             stock_module.current_worker = None
@@ -261,6 +272,9 @@ class Lane:
 
     def deliver(self, item: Any) -> None:
         """Copy an item as the pipe would, and let stock's results loop take it; or send it through that pipe."""
+        if self.left:
+            # The successor says it.
+            raise baton.Moved
         if self.process is not None:
             self.final_queue.put(item)
             return

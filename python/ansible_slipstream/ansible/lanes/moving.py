@@ -11,7 +11,8 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from multiprocessing import popen_fork, util
+import threading
+from multiprocessing import popen_fork, process, util
 from typing import Any, NoReturn
 
 from ansible.executor.process import worker as stock_module
@@ -36,7 +37,7 @@ def watch_lookups() -> None:
 
     @functools.wraps(stock_get)
     def get(name: str, *args: Any, **kwargs: Any) -> Any:
-        lane: Any = baton.current()
+        lane = isolation.lane_of_code()
         if lane is not None and is_third_party_lookup(name, kwargs.get("collection_list")):
             lane.move()
         return stock_get(name, *args, **kwargs)
@@ -51,7 +52,7 @@ def watch_filters() -> None:
     @functools.wraps(stock_get)
     def get(self: Any, key: str) -> Any:
         found = stock_get(self, key)
-        lane: Any = baton.current()
+        lane = isolation.lane_of_code()
         if lane is not None and needs_main_thread(self._plugin_loader if HAS_PROFILES else self._pluginloader, key):
             lane.move()
         return found
@@ -80,8 +81,8 @@ class Successor(stock_module.WorkerProcess):  # type: ignore[misc]
     """Stock's worker, without its work: that of a lane which has begun already."""
 
     @staticmethod
-    def _Popen(process: Any) -> _Fork:
-        return _Fork(process)
+    def _Popen(process_object: Any) -> _Fork:
+        return _Fork(process_object)
 
     @property
     def is_here(self) -> bool:
@@ -90,6 +91,15 @@ class Successor(stock_module.WorkerProcess):  # type: ignore[misc]
 
     def enter(self, lane: Any) -> None:
         """Become stock's worker with ``lane`` as its work; in the process that was started, which keeps no lanes."""
+        # As multiprocessing's own start in a child.
+        process._children.clear()  # type: ignore[attr-defined]
+        process._current_process = self  # type: ignore[attr-defined]
+        process._parent_process = process._ParentProcess(  # type: ignore[attr-defined]
+            self._parent_name, self._parent_pid, None
+        )
+        util._finalizer_registry.clear()  # type: ignore[attr-defined]
+        util._close_stdin()  # type: ignore[attr-defined]
+        util._run_after_forkers()  # type: ignore[attr-defined]
         streams = sys.stdout, sys.stderr
         # Everything that comes before the work: session, streams, signals.
         self.run()
@@ -106,6 +116,11 @@ class Successor(stock_module.WorkerProcess):  # type: ignore[misc]
         """Leave the work to the lane."""
 
     def end(self, code: int) -> NoReturn:
-        """End the process that was started."""
-        util._flush_std_streams()  # type: ignore[attr-defined]
-        os._exit(code)
+        """End the process that was started, and what it has started."""
+        try:
+            threading._shutdown()  # type: ignore[attr-defined]
+            util._exit_function()  # type: ignore[attr-defined]
+            if isolation.WORKERS_ARE_DETACHED:
+                util._flush_std_streams()  # type: ignore[attr-defined]
+        finally:
+            os._exit(code)
