@@ -29,10 +29,11 @@ def watch_loaders() -> None:
 
     @functools.wraps(stock_load)
     def load(self: Any, *args: Any, **kwargs: Any) -> Any:
-        name = args[0] if args else kwargs.get("python_module_name") or kwargs.get("name")
-        if self in _imported and name not in sys.modules and isolation.lane_of_code() is not None:
-            _imported[self].add(name)
-        return stock_load(self, *args, **kwargs)
+        before = frozenset(sys.modules)
+        module = stock_load(self, *args, **kwargs)
+        if self in _imported and module.__name__ not in before and isolation.lane_of_code() is not None:
+            _imported[self].add(module.__name__)
+        return module
 
     @functools.wraps(stock_clear)
     def clear(self: Any) -> None:
