@@ -76,7 +76,7 @@ class LookupModule(LookupBase):  # type: ignore[misc]
     def _descends(self, _variables: Any) -> str:
         """Tell what multiprocessing says of a worker, and whose standard input it has."""
         started = multiprocessing.parent_process() is not None, multiprocessing.current_process().daemon
-        return f"{started} {multiprocessing.active_children()} {sys.stdin is sys.__stdin__} {sys.stdin.read()!r}"
+        return f"{started} {multiprocessing.active_children()} {sys.stdin is sys.__stdin__} {sys.stdin.closed or sys.stdin.read()}"
 
     def _leaves(self, _variables: Any) -> int:
         """Start a process that multiprocessing ends with the one that started it."""
