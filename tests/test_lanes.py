@@ -232,35 +232,6 @@ def test_file_that_a_lookup_has_filled_comes_into_its_folder(
     assert not found, "\n".join(found)
 
 
-@pytest.mark.parametrize("hosts", ["plain", "lane1,lane2"])
-def test_plugins_that_a_play_writes_are_found(venv: Path, sshd: Sshd, open_folder: Path, hosts: str) -> None:
-    """In folders that tasks have searched before, which stock's workers did for themselves."""
-    folders = [open_folder / f"{kind}_plugins" for kind in ("lookup", "filter", "test")]
-    lookup = "from ansible.plugins.lookup import LookupBase\nclass LookupModule(LookupBase):\n"
-    lookup += "    def run(self, terms, variables=None, **kwargs): return [terms]\n"
-    mapping = "class {0}Module:\n    def {1}s(self): return {{'made': lambda value: value == 'x'}}\n"
-    contents = [lookup, mapping.format("Filter", "filter"), mapping.format("Test", "test")]
-    uses = "".join(
-        f"""- debug: {{msg: "{{{{ {use} }}}}"}}\n  ignore_errors: true\n"""
-        for use in ("query('made', 'x')", "'x' | made", "'x' is made")
-    )
-    tasks = uses
-    for folder, content in zip(folders, contents, strict=True):
-        tasks += f"- copy: {{content: {json.dumps(content)}, dest: {folder}/made.py}}\n"
-        tasks += "  delegate_to: localhost\n  run_once: true\n"
-    tasks += uses
-    runs = []
-    for mode in MODES:
-        for folder in folders:
-            folder.mkdir(exist_ok=True)
-            (folder / "made.py").unlink(missing_ok=True)
-        with Controller(venv, mode, sshd, open_folder / "run") as controller:
-            runs.append(play(controller, open_folder, hosts, tasks))
-    assert runs[0].events
-    found = list(map(str, run_differences(*runs)))
-    assert not found, "\n".join(found)
-
-
 def test_local_commands_have_the_session_that_stock_gives_them(venv: Path, sshd: Sshd, open_folder: Path) -> None:
     """A worker of 2.19 and later has no terminal: what it starts can't ask on it."""
     task = """- raw: ps -o sid= -p $$\n  register: said\n- debug: {msg: "{{ said.stdout }}"}"""

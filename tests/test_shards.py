@@ -83,6 +83,25 @@ def test_wide_play_reads_as_under_stock(
     assert not found, "\n".join([*found[:40], runs[1].stdout[-2000:], runs[1].stderr[-4000:]])
 
 
+@pytest.mark.parametrize("how", ["kills", "exits"])
+@pytest.mark.parametrize("number", [9, 127, 128, 255])
+def test_lookup_that_ends_its_process_ends_a_worker(
+    venv: Path, sshd: Sshd, open_folder: Path, monkeypatch: pytest.MonkeyPatch, how: str, number: int
+) -> None:
+    if how == "kills" and number > 64:
+        pytest.skip("not the number of a signal")
+    monkeypatch.setenv("SLIPSTREAM_SHARDS", "2")
+    task = f"""- {{debug: {{msg: "{{{{ lookup('unruly', '{how}', number={number}) }}}}"}}, loop: [1]}}\n- ping:"""
+    runs = []
+    for mode in MODES:
+        with Controller(venv, mode, sshd, open_folder / "run") as controller:
+            controller.variables["ANSIBLE_LOOKUP_PLUGINS"] = str(WIDE.parent.parent / "lookup_plugins")
+            options = [*hosts_here(open_folder, HOSTS), "-f", str(HOSTS)]
+            runs.append(controller.run(write(open_folder, task), *options, deadline_seconds=60))
+    assert "dead state" in runs[0].stderr and runs[0].rc == runs[1].rc, runs[1].stdout + runs[1].stderr
+    assert "dead state" in runs[1].stderr and not any(event.task == "ping" for event in runs[1].events)
+
+
 def test_lanes_are_dealt_out_to_processes(controller: Controller, open_folder: Path, wide: list[str]) -> None:
     run = controller.run(write(open_folder, WHO), *wide, "-f", "50", deadline_seconds=60)
     by_process = [event.result["msg"] for event in run.events if event.task == "who"]

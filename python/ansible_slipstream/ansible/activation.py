@@ -14,7 +14,9 @@ from ansible.utils.display import Display
 from ..errors import DaemonError
 from . import discovery, options, runtime, seams, settled, shown, ticket, warmup
 from .accelerated import FIRST_STAGE
+from .lanes.choice import is_of_core
 from .lanes.factory import Factory
+from .lanes.plugins import ahead_of_workers
 from .local import LocalConnection
 from .ssh import SshConnection
 
@@ -70,8 +72,8 @@ def _wrap_loader() -> None:
     def get_with_context(name: str, *args: Any, **kwargs: Any) -> Any:
         found = stock_get(name, *args, **kwargs)
         connection = found.object
-        # Exactly the stock classes: what a third party made of them is not ours to change.
-        stock = type(connection) in (stock_class("ssh"), stock_class("local"))
+        # Exactly the stock classes: what a third party made of them, maybe under their names, is not ours to change.
+        stock = any(type(connection) is module.Connection and is_of_core(module) for module in (stock_ssh, stock_local))
         if not (_state["active"] and stock) or getattr(connection._shell, "_IS_WINDOWS", False):
             return found
         return found._replace(object=_take_over(connection))
@@ -110,7 +112,8 @@ def _wrap_worker() -> None:
         if _state["active"]:
             try:
                 runtime.RUN.begin()
-                warm_up()
+                with ahead_of_workers():
+                    warm_up()
             except DaemonError as error:
                 _state["active"] = False
                 display.warning(f"Slipstream is off for this run: {error}")

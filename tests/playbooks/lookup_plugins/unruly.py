@@ -87,5 +87,9 @@ class LookupModule(LookupBase):  # type: ignore[misc]
         assert ready.wait(20) and left.pid
         return left.pid
 
-    def _exits(self, _variables: Any) -> str:
-        os._exit(3)
+    def _exits(self, _variables: Any, number: int = 3) -> str:
+        os._exit(number)
+
+    def _kills(self, _variables: Any, number: int) -> str:
+        os.kill(os.getpid(), number)
+        return "still there"

@@ -185,9 +185,12 @@ class _Thread(threading.Thread):
         while True:
             run, baton = self._work.get()
             baton.start_clock()
-            run()
-            _idle.append(self)
-            baton.hand_over()
+            try:
+                run()
+                _idle.append(self)
+            finally:
+                # Whatever has happened, others wait for it.
+                baton.hand_over()
 
 
 _idle: list[_Thread] = []

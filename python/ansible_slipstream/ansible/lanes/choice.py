@@ -12,7 +12,7 @@ from typing import Any
 
 import ansible
 from ansible import constants
-from ansible.plugins.loader import action_loader, lookup_loader, module_loader
+from ansible.plugins.loader import action_loader, connection_loader, lookup_loader, module_loader, shell_loader
 
 # Connections whose code is known to be safe beside other lanes.
 CONNECTIONS = frozenset(
@@ -29,6 +29,9 @@ OUR_FOLDERS = (
     os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + os.sep,
     os.path.join("ansible_collections", "slipstream", "core") + os.sep,
 )
+
+# Files of plugins, by loader, name and collections.
+_paths: dict[tuple[Any, str, tuple[str, ...]], str] = {}
 
 # A lane that kept the others waiting for so long without computing: processes would have waited side by side.
 BLOCKED_S = 0.1
@@ -95,15 +98,26 @@ def _place(task: Any) -> str:
 
 
 def is_third_party_lookup(name: str, collections: list[str] | None) -> bool:
-    """Tell whether the lookup that stock would load is not ansible-core's."""
-    return not _lookup_path(name, tuple(collections or ())).startswith(CORE_FOLDER)
+    """Tell whether the lookup that stock would load is not ansible-core's; one that is not there is for it to miss."""
+    # A plain string, whatever it came from: as stock's loader has it.
+    path = _path_of(lookup_loader, str.__str__(name), tuple(collections or ()))
+    return path is not None and not path.startswith(CORE_FOLDER)
 
 
-@functools.cache
-def _lookup_path(name: str, collections: tuple[str, ...]) -> str:
-    """Return the file of a lookup; one that is not there is for stock to miss."""
-    found = lookup_loader.find_plugin_with_context(name, collection_list=list(collections) or None)
-    return str(found.plugin_resolved_path or CORE_FOLDER)
+def is_of_core(module: Any) -> bool:
+    """Tell whether a plugin's module is ansible-core's, and not of the same name."""
+    return str(module.__file__).startswith(CORE_FOLDER)
+
+
+def _path_of(loader: Any, name: str, collections: tuple[str, ...] = ()) -> str | None:
+    """Return the file of a plugin, None if there is none; that may change."""
+    place = loader, name, collections
+    if place not in _paths:
+        found = loader.find_plugin_with_context(name, collection_list=list(collections) or None)
+        if not found.plugin_resolved_path:
+            return None
+        _paths[place] = str(found.plugin_resolved_path)
+    return _paths[place]
 
 
 @functools.cache
@@ -121,7 +135,7 @@ def needs_main_thread(loader: Any, name: str) -> bool:
 
 def forget_plugins() -> None:
     """Ask once more where plugins are: another may have come in the place of one."""
-    _lookup_path.cache_clear()
+    _paths.clear()
     needs_main_thread.cache_clear()
 
 
@@ -131,8 +145,15 @@ def is_known_strategy(strategy: type) -> bool:
     return all(file.startswith((CORE_FOLDER, OUR_FOLDERS[0])) or OUR_FOLDERS[1] in file for file in files)
 
 
-def _is_plain(value: Any, allowed: frozenset[str]) -> bool:
-    return isinstance(value, str) and value in allowed
+def _is_known(loader: Any, name: Any, allowed: frozenset[str]) -> bool:
+    """Tell whether a plugin's name is one of those, and what is loaded by it is no one else's."""
+    if not isinstance(name, str) or name not in allowed:
+        return False
+    name = "ssh" if name == "smart" else str.__str__(name).removeprefix("ansible.legacy.")
+    if "." in name:
+        return True
+    path = _path_of(loader, name)
+    return path is None or path.startswith(CORE_FOLDER)
 
 
 def _connection(task: Any, task_vars: dict[str, Any]) -> str | None:
@@ -146,9 +167,9 @@ def _connection(task: Any, task_vars: dict[str, Any]) -> str | None:
     else:
         variables, default = task_vars, task.connection
     connection = variables.get("ansible_connection")
-    if not _is_plain(default if connection is None else connection, CONNECTIONS):
+    if not _is_known(connection_loader, default if connection is None else connection, CONNECTIONS):
         return "connection"
-    if not _is_plain(variables.get("ansible_shell_type") or "sh", SHELLS):
+    if not _is_known(shell_loader, variables.get("ansible_shell_type") or "sh", SHELLS):
         return "shell"
     return None
 

@@ -40,11 +40,11 @@ class Factory:
     def install(self) -> None:
         """Watch strategies from their first task on, and divide lanes from each other."""
         self._note_strategies()
+        watch_loaders()
         if self._enabled:
             isolation.install()
             watch_lookups()
             watch_filters()
-            watch_loaders()
 
     def _note_strategies(self) -> None:
         stock_queue_task = strategy_plugins.StrategyBase._queue_task

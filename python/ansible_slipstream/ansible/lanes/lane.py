@@ -24,6 +24,7 @@ from . import baton, isolation
 from .choice import Choice
 from .moving import Successor
 from .news import News
+from .plugins import forget_noise
 
 display = Display()
 
@@ -240,6 +241,7 @@ class Lane:
 
     def _run(self) -> None:
         try:
+            forget_noise()
             with baton.running(self), self.own_process_state(), _task_context(self):
                 stock_module.WorkerProcess._run(self)
         except BaseException as error:

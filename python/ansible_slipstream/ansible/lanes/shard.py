@@ -72,7 +72,9 @@ class ShardLane(Lane):
 
         def note_end() -> None:
             assert self._ends is not None
-            self._ends[self._place] = 1 + self._code | self._blocked
+            # Seven bits; that it is not 0 is all that counts.
+            code = self._code if 0 <= self._code < BLOCKED - 1 else 1
+            self._ends[self._place] = 1 + code | self._blocked
             self._news.tell()
             ended.release()
 
