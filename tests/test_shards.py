@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import signal
 from collections import Counter
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from kit.compare import run_differences
 from kit.runner import MODES, Controller
 from kit.running import ended, read_line
 from kit.sshd import Sshd
+from kit.terminal import converse_in_any_order
 from kit.versions import core
 
 WIDE = Path(__file__).parent / "playbooks" / "wide" / "play.yml"
@@ -100,6 +102,19 @@ def test_lookup_that_ends_its_process_ends_a_worker(
             runs.append(controller.run(write(open_folder, task), *options, deadline_seconds=60))
     assert "dead state" in runs[0].stderr and runs[0].rc == runs[1].rc, runs[1].stdout + runs[1].stderr
     assert "dead state" in runs[1].stderr and not any(event.task == "ping" for event in runs[1].events)
+
+
+def test_each_host_gets_the_answer_to_its_own_question(
+    controller: Controller, open_folder: Path, wide: list[str]
+) -> None:
+    controller.variables["ANSIBLE_LOOKUP_PLUGINS"] = str(WIDE.parent.parent / "lookup_plugins")
+    task = """- debug: {msg: "{{ inventory_hostname }} is {{ lookup('unruly', 'greets') }}"}\n  loop: [1]"""
+    playbook = write(open_folder, task)
+    code, shown = converse_in_any_order(controller, playbook, re.compile(r"who is (\w+)\? "), *wide, "-f", "50")
+    assert code == 0, shown
+    assert sorted(re.findall(r'"msg": "(\w+) is (\w+)"', shown)) == sorted(
+        (f"wide{n}", f"wide{n}") for n in range(1, 17)
+    )
 
 
 def test_lanes_are_dealt_out_to_processes(controller: Controller, open_folder: Path, wide: list[str]) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .runner import Controller
@@ -30,6 +31,19 @@ def converse(
 
     Each answer is typed once its question has been shown, after the question before it.
     """
+    return _at_terminal(controller, playbook, options, lambda terminal: _answer(terminal, answers))
+
+
+def converse_in_any_order(
+    controller: Controller, playbook: Path, question: re.Pattern[str], *options: str
+) -> tuple[int, str]:
+    """As `converse`; each question that matches is answered with its first group."""
+    return _at_terminal(controller, playbook, options, lambda terminal: _answer_each(terminal, question))
+
+
+def _at_terminal(
+    controller: Controller, playbook: Path, options: Sequence[str], answer: Callable[[int], str]
+) -> tuple[int, str]:
     ours, theirs = pty.openpty()
     try:
         process = subprocess.Popen(
@@ -44,7 +58,7 @@ def converse(
     finally:
         os.close(theirs)
     try:
-        shown = _answer(ours, answers)
+        shown = answer(ours)
         return process.wait(_DEADLINE_SECONDS), shown
     finally:
         # The terminal's end ends what still runs on it.
@@ -69,6 +83,19 @@ def _answer(terminal: int, answers: Sequence[tuple[str, str]]) -> str:
         os.write(terminal, answer.encode())
     while more := _read(terminal, shown):
         shown += more
+    return shown.replace("\r\n", "\n")
+
+
+def _answer_each(terminal: int, question: re.Pattern[str]) -> str:
+    shown, seen = "", 0
+    while more := _read(terminal, shown):
+        shown += more
+        while found := question.search(shown, seen):
+            seen = found.end()
+            # As for `LATE`.
+            while select.select([terminal], [], [], _LATE_SECONDS)[0]:
+                shown += _read(terminal, shown)
+            os.write(terminal, f"{found[1]}\r".encode())
     return shown.replace("\r\n", "\n")
 
 

@@ -67,6 +67,9 @@ class LookupModule(LookupBase):  # type: ignore[misc]
     def _asks(self, _variables: Any) -> str:
         return display.prompt_until("well? ", seconds=1).decode()  # type: ignore[no-any-return]
 
+    def _greets(self, variables: Any) -> str:
+        return display.prompt_until(f"who is {variables['inventory_hostname']}? ").decode()  # type: ignore[no-any-return]
+
     def _fails(self, _variables: Any) -> str:
         raise RuntimeError("as told")
 

@@ -7,6 +7,7 @@ pipe that stock's workers send through.
 
 from __future__ import annotations
 
+import functools
 import math
 import mmap
 import os
@@ -15,6 +16,7 @@ import time
 from typing import Any
 
 from ansible.utils.display import Display
+from ansible.utils.multiprocessing import context as multiprocessing_context
 
 from . import isolation
 from .baton import Baton
@@ -212,6 +214,7 @@ def _worker(stock_worker: Any) -> Any:
             # This thread was holding it when it forked; threads of lanes that move want it.
             display._lock.release()
             display.set_queue(self._final_q)
+            _ask_one_by_one()
             isolation.divide_output()
             isolation.end_children_on_signals(LIVE, in_worker=True)
             baton = Baton()
@@ -223,3 +226,16 @@ def _worker(stock_worker: Any) -> Any:
                     ended.acquire()
 
     return Shard
+
+
+def _ask_one_by_one() -> None:
+    """Let what runs in a shard, or has moved from it, ask the user in turn: all are answered through one queue."""
+    asking = multiprocessing_context.Lock()
+    stock_prompt = display.prompt_until
+
+    @functools.wraps(stock_prompt)
+    def prompt(*args: Any, **kwargs: Any) -> bytes:
+        with asking:
+            return stock_prompt(*args, **kwargs)  # type: ignore[no-any-return]
+
+    display.prompt_until = prompt
