@@ -6,8 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from kit.compare import run_differences
-from kit.runner import MODES, Controller, Run
+from kit.plays import Play
 from kit.sshd import Sshd
 
 FILTER = "class FilterModule:\n    def filters(self): return {'made': lambda value: 'made'}\n"
@@ -40,39 +39,6 @@ class ActionModule(ActionBase):
         return {"changed": False, "msg": "the role copies"}
 """
 both_ways = pytest.mark.parametrize("hosts", ["plain", "lane1,lane2"])
-
-
-class Play:
-    """A play in a folder that is as it was for each mode."""
-
-    def __init__(self, venv: Path, sshd: Sshd, folder: Path) -> None:
-        self._venv, self._sshd, self.folder = venv, sshd, folder
-        self._files: dict[str, str | None] = {}
-
-    def file(self, name: str, content: str | None) -> Path:
-        """Let a file have this content before each run, or be missing."""
-        self._files[name] = content
-        return self.folder / name
-
-    def compare(self, hosts: str, tasks: str) -> Run:
-        """Run it in both modes, expect no difference, and return stock's run."""
-        lines = [f"- hosts: {hosts}", "  gather_facts: false", "  tasks:"]
-        lines += [f"    {line}" for line in tasks.splitlines()]
-        playbook = self.file("play.yml", "\n".join(lines) + "\n")
-        runs = []
-        for mode in MODES:
-            for name, content in self._files.items():
-                path = self.folder / name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.unlink(missing_ok=True)
-                if content is not None:
-                    path.write_text(content)
-            with Controller(self._venv, mode, self._sshd, self.folder / "run") as controller:
-                runs.append(controller.run(playbook, deadline_seconds=120))
-        assert runs[0].events, runs[0].stdout + runs[0].stderr
-        found = list(map(str, run_differences(*runs)))
-        assert not found, "\n".join(found)
-        return runs[0]
 
 
 @pytest.fixture

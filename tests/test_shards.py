@@ -22,6 +22,7 @@ from kit.running import ended, read_line
 from kit.sshd import Sshd
 from kit.terminal import converse_in_any_order
 from kit.versions import core
+from test_found import COUNTS
 
 WIDE = Path(__file__).parent / "playbooks" / "wide" / "play.yml"
 HOSTS = 16
@@ -115,6 +116,21 @@ def test_each_host_gets_the_answer_to_its_own_question(
     assert sorted(re.findall(r'"msg": "(\w+) is (\w+)"', shown)) == sorted(
         (f"wide{n}", f"wide{n}") for n in range(1, 17)
     )
+
+
+@pytest.mark.parametrize("shards", ["1", "2"])
+@pytest.mark.parametrize("forks", [1, 2, 5, HOSTS])
+def test_hosts_see_of_others_what_a_quiet_stock_shows_them(
+    venv: Path, sshd: Sshd, open_folder: Path, monkeypatch: pytest.MonkeyPatch, forks: int, shards: str
+) -> None:
+    """A host begins when the one that is as many before it as there are forks has ended, and what that says is seen by
+    the next. Stock's workers may be later, on a machine with other work."""
+    monkeypatch.setenv("SLIPSTREAM_SHARDS", shards)
+    with Controller(venv, "slipstream", sshd, open_folder / "run") as controller:
+        playbook = write(open_folder, COUNTS.rstrip("\n"))
+        run = controller.run(playbook, *hosts_here(open_folder, HOSTS), "-f", str(forks), deadline_seconds=60)
+    seen = [max(0, number - forks - 1) for number in range(1, HOSTS + 1)]
+    assert [event.result["msg"] for event in run.events if event.task == "debug"] == [" ".join(map(str, seen))]
 
 
 def test_lanes_are_dealt_out_to_processes(controller: Controller, open_folder: Path, wide: list[str]) -> None:

@@ -8,11 +8,17 @@ import math
 import os
 import re
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import ansible
 from ansible import constants
 from ansible.plugins.loader import action_loader, connection_loader, lookup_loader, module_loader, shell_loader
+from ansible.utils.display import Display
+
+from .found import aside
+
+display = Display()
 
 # Connections whose code is known to be safe beside other lanes.
 CONNECTIONS = frozenset(
@@ -30,6 +36,10 @@ OUR_FOLDERS = (
     os.path.join("ansible_collections", "slipstream", "core") + os.sep,
 )
 
+# Variables of the host that the last task was delegated to, by task and host.
+_of_delegates: dict[tuple[str, str], Any] = {}
+# What is to be said of action plugins, by name and collections.
+_actions: dict[tuple[str, tuple[str, ...]], str | None] = {}
 # Files of plugins, by loader, name and collections.
 _paths: dict[tuple[Any, str, tuple[str, ...]], str] = {}
 
@@ -113,7 +123,8 @@ def _path_of(loader: Any, name: str, collections: tuple[str, ...] = ()) -> str |
     """Return the file of a plugin, None if there is none; that may change."""
     place = loader, name, collections
     if place not in _paths:
-        found = loader.find_plugin_with_context(name, collection_list=list(collections) or None)
+        with _quietly():
+            found = loader.find_plugin_with_context(name, collection_list=list(collections) or None)
         if not found.plugin_resolved_path:
             return None
         _paths[place] = str(found.plugin_resolved_path)
@@ -136,6 +147,7 @@ def needs_main_thread(loader: Any, name: str) -> bool:
 def forget_plugins() -> None:
     """Ask once more where plugins are: another may have come in the place of one."""
     _paths.clear()
+    _actions.clear()
     needs_main_thread.cache_clear()
 
 
@@ -162,7 +174,7 @@ def _connection(task: Any, task_vars: dict[str, Any]) -> str | None:
         name = task.delegate_to
         if not isinstance(name, str) or "{" in name:
             return "delegate_to is a template"
-        variables = _raw_variables(task_vars, name)
+        variables = _variables_of(name, task, task_vars)
         default = "local" if name in LOCAL_NAMES else task.connection
     else:
         variables, default = task_vars, task.connection
@@ -174,28 +186,59 @@ def _connection(task: Any, task_vars: dict[str, Any]) -> str | None:
     return None
 
 
-def _raw_variables(task_vars: dict[str, Any], name: str) -> Any:
-    hostvars = task_vars.get("hostvars")
-    if hostvars is None or name not in hostvars:
+def _variables_of(name: str, task: Any, task_vars: dict[str, Any]) -> Any:
+    """Return the variables of the host that a task is delegated to, untemplated; stock's workers ask for them."""
+    hostvars: Any = task_vars.get("hostvars")
+    if hostvars is None:
         return {}
-    return hostvars.raw_get(name)
+    place = task._uuid, name
+    if place not in _of_delegates:
+        _of_delegates.clear()
+        with aside(hostvars):
+            _of_delegates[place] = hostvars.raw_get(name) if name in hostvars else {}
+    return _of_delegates[place]
 
 
 def _action(task: Any) -> str | None:
-    """Return an objection to the action plugin that stock would take; it is looked up as stock does."""
+    """Return an objection to the action plugin that stock would take."""
     name, collections = task.action, task.collections
     if not isinstance(name, str) or "{" in name:
         return "action is a template"
     if name.rpartition(".")[2].split("_")[0] in constants.NETWORK_GROUP_MODULES:
         return "network"
+    place = str.__str__(name), tuple(collections or ())
+    if place not in _actions:
+        with _quietly():
+            path, is_for_good = _path_of_action(name, collections)
+        if not is_for_good:
+            return _objection_to_action(path)
+        _actions[place] = _objection_to_action(path)
+    return _actions[place]
+
+
+def _path_of_action(name: str, collections: Any) -> tuple[str, bool]:
+    """Look an action plugin up as stock does; that a module is not there may change."""
     module = module_loader.find_plugin_with_context(name, collection_list=collections)
     if module.resolved and module.action_plugin:
         name = module.action_plugin
     elif not action_loader.has_plugin(name, collection_list=collections):
         name, collections = "ansible.legacy.normal", None
     found = action_loader.find_plugin_with_context(name, collection_list=collections)
-    path = found.plugin_resolved_path or ""
+    return found.plugin_resolved_path or "", bool(module.resolved)
+
+
+def _objection_to_action(path: str) -> str | None:
     if not path.startswith(CORE_FOLDER):
         return "action plugin of a third party"
     action = os.path.splitext(os.path.basename(path))[0]
     return f"action {action}" if action in EXCLUDED_ACTIONS else None
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Search without words: stock says where it is redirected to when it searches itself."""
+    verbosity, display.verbosity = display.verbosity, -1
+    try:
+        yield
+    finally:
+        display.verbosity = verbosity

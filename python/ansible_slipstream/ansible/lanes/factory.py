@@ -13,7 +13,9 @@ from ansible.utils.display import Display
 from . import isolation
 from .baton import Baton
 from .choice import Choice, is_known_strategy
+from .found import divide_what_is_found
 from .lane import Lane
+from .late import Late, Results
 from .moving import watch_filters, watch_lookups
 from .news import LONGEST_FREE_WAIT_S, LONGEST_WAIT_S, News, StrategyTime, watch
 from .plugins import forget_what_changed, watch_loaders
@@ -35,6 +37,7 @@ class Factory:
         self._baton = Baton()
         self._news = News()
         self._choice = Choice(processors())
+        self._late = Late()
         self._gathering = Gathering(stock_worker, shards, self._news)
 
     def install(self) -> None:
@@ -45,6 +48,7 @@ class Factory:
             isolation.install()
             watch_lookups()
             watch_filters()
+            divide_what_is_found()
 
     def _note_strategies(self) -> None:
         stock_queue_task = strategy_plugins.StrategyBase._queue_task
@@ -75,6 +79,7 @@ class Factory:
         if task._uuid != self._task:
             self._task = task._uuid
             forget_what_changed()
+        number = self._late.begin(strategy, task)
         alone = _is_alone(strategy, task)
         # The free strategy has no steps.
         in_shards = not alone and strategy.ALLOW_BASE_THROTTLING and self._gathering.wanted(*_width(strategy))
@@ -84,9 +89,15 @@ class Factory:
             return self._stock_worker(*args, **kwargs)
         if self._baton.over.is_set():
             self._baton = Baton()
+        made: Lane
         if in_shards:
-            return ShardLane(self._gathering, strategy, fields, self._baton, self._news, self._choice)
-        return Lane(strategy, fields, None if alone else self._baton, self._news, self._choice)
+            made = ShardLane(self._gathering, strategy, fields, self._baton, self._news, self._choice)
+        else:
+            made = Lane(strategy, fields, None if alone else self._baton, self._news, self._choice)
+        # The free strategy takes results between two rounds of hosts only.
+        if not alone and strategy.ALLOW_BASE_THROTTLING:
+            made.results = Results(self._late, number, strategy)
+        return made
 
     def _wait(self, longest_s: float, idle_s: float) -> None:
         """Wait until the strategy has something to look at; ``idle_s`` at most if nothing is under way."""
@@ -95,6 +106,8 @@ class Factory:
             self._news.wait((), idle_s)
             return
         self._gathering.start()
+        if self._late.release():
+            return
         # Results that are there do not end the wait: who looks for a free worker takes none of them.
         alive = [worker for worker in strategy._workers if worker is not None and worker.is_alive()]
         if not alive and not strategy._pending_results:

@@ -22,6 +22,8 @@ from ansible.utils.display import Display
 from ..versions import CORE, HAS_PROFILES
 from . import baton, isolation
 from .choice import Choice
+from .found import Found
+from .late import Results
 from .moving import Successor
 from .news import News
 from .plugins import forget_noise
@@ -65,6 +67,8 @@ class Lane:
         self._computed_s = 0.0
         self._news = news
         self.on_end = news.tell
+        # Where its result goes; None stands for the strategy's own.
+        self.results: Results | None = None
         self._alive = True
         # Whether a result was sent.
         self.answered = False
@@ -91,6 +95,8 @@ class Lane:
         # Temporary files belong to the worker that made them.
         self._loader = _shallow(fields["loader"])
         self._loader._tempfiles = set()
+        self.found = Found(self._loader)
+        self._loader._FILE_CACHE = self.found.files
         self._task._loader = self._loader
         if not HAS_PROFILES:
             self._new_stdin = _no_input()
@@ -285,7 +291,7 @@ class Lane:
         try:
             # As in stock's results thread, which knows nothing of the task that the worker was in.
             outside = contextvars.Context()
-            outside.run(strategy_plugins.results_thread_main, _Delivery(self._strategy, item))
+            outside.run(strategy_plugins.results_thread_main, _Delivery(self._strategy, item, self.results))
         finally:
             self.delivering = False
 
@@ -327,10 +333,12 @@ class _Answers(queue.SimpleQueue[Any]):
 class _Delivery:
     """Stands for the strategy in stock's results loop: one item, then the end."""
 
-    def __init__(self, strategy: Any, item: Any) -> None:
+    def __init__(self, strategy: Any, item: Any, results: Results | None) -> None:
         self._strategy = strategy
         self._items = [item]
         self._final_q = self
+        if results is not None:
+            self._results = results
 
     def get(self) -> Any:
         """Return the item; the loop ends at what a closed pipe raises."""

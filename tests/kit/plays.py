@@ -1,0 +1,45 @@
+"""A play of a few lines, with files of its own, run under stock and under Slipstream."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .compare import run_differences
+from .runner import MODES, Controller, Run
+from .sshd import Sshd
+
+
+class Play:
+    """A play in a folder that is as it was for each mode."""
+
+    def __init__(self, venv: Path, sshd: Sshd, folder: Path) -> None:
+        self._venv, self._sshd, self.folder = venv, sshd, folder
+        self._files: dict[str, str | None] = {}
+        # What stock and Slipstream have written to standard output.
+        self.shown: list[str] = []
+
+    def file(self, name: str, content: str | None) -> Path:
+        """Let a file have this content before each run, or be missing."""
+        self._files[name] = content
+        return self.folder / name
+
+    def compare(self, hosts: str, tasks: str, *options: str, more: str = "") -> Run:
+        """Run it, and ``more`` plays, in both modes; expect no difference, and return stock's run."""
+        lines = [f"- hosts: {hosts}", "  gather_facts: false", "  tasks:"]
+        lines += [f"    {line}" for line in tasks.splitlines()]
+        playbook = self.file("play.yml", "\n".join(lines) + "\n" + more)
+        runs: list[Run] = []
+        for mode in MODES:
+            for name, content in self._files.items():
+                path = self.folder / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.unlink(missing_ok=True)
+                if content is not None:
+                    path.write_text(content)
+            with Controller(self._venv, mode, self._sshd, self.folder / "run") as controller:
+                runs.append(controller.run(playbook, *options, deadline_seconds=120))
+        assert runs[0].events, runs[0].stdout + runs[0].stderr
+        found = list(map(str, run_differences(*runs)))
+        assert not found, "\n".join(found)
+        self.shown = [run.stdout for run in runs]
+        return runs[0]
