@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from kit.plays import Play
 from kit.sshd import Sshd
+from kit.versions import core
 
 COUNTS = """\
 - set_fact:
     n: "{{ ansible_play_hosts_all | map('extract', hostvars) | selectattr('n', 'defined') | list | length }}"
 - debug: {msg: "{{ ansible_play_hosts_all | map('extract', hostvars) | map(attribute='n') | join(' ') }}"}
   run_once: true
+"""
+VARS_PLUGIN = """\
+from ansible.plugins.vars import BaseVarsPlugin
+FOUND = {}
+
+class VarsModule(BaseVarsPlugin):
+    REQUIRES_ENABLED = False
+
+    def get_vars(self, loader, path, entities, cache=True):
+        super().get_vars(loader, path, entities)
+        return {"of_plugin": "there"}
 """
 COLLECTION = "collections/ansible_collections/slip/routed"
 
@@ -47,6 +60,50 @@ def test_files_of_hosts_that_a_task_has_only_asked_for_are_read_anew(play: Play)
     more = "- hosts: lane1\n  gather_facts: false\n  tasks: [{debug: {msg: '{{ word }}'}}]\n"
     run = play.compare("plain,plain2", tasks, more=more)
     assert [event.result["msg"] for event in run.events if event.host == "lane1" and "msg" in event.result] == ["there"]
+
+
+def test_step_that_breaks_off_shows_what_was_done(play: Play) -> None:
+    """Hosts that have begun before the strategy fails have done their task."""
+    tasks = """\
+- debug: {msg: done}
+  throttle: "{{ 'nonsense' if inventory_hostname == 'plain' else 0 }}"
+"""
+    run = play.run("slipstream", "lane1,lane2,plain", tasks)
+    assert [event.host for event in run.events if event.kind == "ok"] == ["lane1", "lane2"], run.stdout + run.stderr
+    assert run.rc != 0
+
+
+def test_throttle_that_is_a_template_counts(play: Play) -> None:
+    tasks = COUNTS.replace("- debug", "  throttle: '{{ n_at_once }}'\n- debug", 1)
+    run = play.run("slipstream", "lane1,lane2,lane4,plain", tasks, "-e", "n_at_once=1")
+    assert [event.result["msg"] for event in run.events if event.task == "debug"] == ["0 0 1 2"], run.stdout
+
+
+def test_vars_plugin_of_the_same_name_as_that_of_core(play: Play) -> None:
+    play.file("vars_plugins/host_group_vars.py", VARS_PLUGIN)
+    play.compare("lane1,lane2", """- debug: {msg: "{{ hostvars['plain'].of_plugin }}"}\n""")
+
+
+def test_cached_facts_of_a_host_outside_the_play_are_read_anew(play: Play, venv: Path) -> None:
+    facts = play.folder / "facts"
+    wrapped = core(venv) >= (2, 19)
+    name = "s1_plain2" if wrapped else "plain2"
+
+    def cached(word: str) -> str:
+        plain = json.dumps({"word": word})
+        return json.dumps({"__payload__": plain}) if wrapped else plain
+
+    options = {"ANSIBLE_CACHE_PLUGIN": "jsonfile", "ANSIBLE_CACHE_PLUGIN_CONNECTION": str(facts)}
+    play.variables.update(options)
+    play.file(f"facts/{name}", cached("old"))
+    new = play.file("new", cached("new"))
+    tasks = f"""\
+- debug: {{msg: "{{{{ hostvars['plain2'].ansible_facts.word }}}}"}}
+- {{command: cp {new} {facts}/{name}, delegate_to: localhost, run_once: true}}
+"""
+    more = "- hosts: plain2\n  gather_facts: false\n  tasks: [{debug: {msg: '{{ ansible_facts.word }}'}}]\n"
+    run = play.compare("lane1,lane2", tasks, more=more)
+    assert [event.result["msg"] for event in run.events if "msg" in event.result and event.host == "plain2"] == ["new"]
 
 
 def test_this_machine_by_another_name(play: Play) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from .compare import run_differences
-from .runner import MODES, Controller, Run
+from .runner import MODES, Controller, Mode, Run
 from .sshd import Sshd
 
 
@@ -15,6 +15,8 @@ class Play:
     def __init__(self, venv: Path, sshd: Sshd, folder: Path) -> None:
         self._venv, self._sshd, self.folder = venv, sshd, folder
         self._files: dict[str, str | None] = {}
+        # Of the environment.
+        self.variables: dict[str, str] = {}
         # What stock and Slipstream have written to standard output.
         self.shown: list[str] = []
 
@@ -25,21 +27,24 @@ class Play:
 
     def compare(self, hosts: str, tasks: str, *options: str, more: str = "") -> Run:
         """Run it, and ``more`` plays, in both modes; expect no difference, and return stock's run."""
-        lines = [f"- hosts: {hosts}", "  gather_facts: false", "  tasks:"]
-        lines += [f"    {line}" for line in tasks.splitlines()]
-        playbook = self.file("play.yml", "\n".join(lines) + "\n" + more)
-        runs: list[Run] = []
-        for mode in MODES:
-            for name, content in self._files.items():
-                path = self.folder / name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.unlink(missing_ok=True)
-                if content is not None:
-                    path.write_text(content)
-            with Controller(self._venv, mode, self._sshd, self.folder / "run") as controller:
-                runs.append(controller.run(playbook, *options, deadline_seconds=120))
+        runs = [self.run(mode, hosts, tasks, *options, more=more) for mode in MODES]
         assert runs[0].events, runs[0].stdout + runs[0].stderr
         found = list(map(str, run_differences(*runs)))
         assert not found, "\n".join(found)
         self.shown = [run.stdout for run in runs]
         return runs[0]
+
+    def run(self, mode: Mode, hosts: str, tasks: str, *options: str, more: str = "") -> Run:
+        """Run it, and ``more`` plays, in one mode."""
+        lines = [f"- hosts: {hosts}", "  gather_facts: false", "  tasks:"]
+        lines += [f"    {line}" for line in tasks.splitlines()]
+        playbook = self.file("play.yml", "\n".join(lines) + "\n" + more)
+        for name, content in self._files.items():
+            path = self.folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.unlink(missing_ok=True)
+            if content is not None:
+                path.write_text(content)
+        with Controller(self._venv, mode, self._sshd, self.folder / "run") as controller:
+            controller.variables.update(self.variables)
+            return controller.run(playbook, *options, deadline_seconds=120)

@@ -8,13 +8,15 @@ from typing import Any
 
 from ansible.config.manager import ConfigManager
 from ansible.executor import module_common
+from ansible.inventory.data import InventoryData
 from ansible.plugins import action as action_plugins
 from ansible.plugins import become as become_plugins
 from ansible.plugins import shell as shell_plugins
 from ansible.plugins import strategy as strategy_plugins
 from ansible.plugins.connection import ssh
-from ansible.plugins.loader import connection_loader
+from ansible.plugins.loader import PluginLoader, connection_loader
 from ansible.utils.display import Display
+from ansible.vars.manager import VariableManager
 
 from . import settled
 from .versions import CORE, HAS_PROFILES, TESTED, VERSION
@@ -50,6 +52,7 @@ SEAMS: tuple[tuple[Any, str, tuple[str, ...]], ...] = (
     (shell_plugins.ShellBase, "mkdtemp", ("self", "basefile", "system", "mode", "tmpdir")),
     (shell_plugins.ShellBase, "remove", ("self", "path", "recurse")),
     (strategy_plugins.StrategyBase, "_queue_task", ("self", "host", "task", "task_vars", "play_context")),
+    (strategy_plugins.StrategyBase, "_process_pending_results", ("self", "iterator")),
     (strategy_plugins, "results_thread_main", ("strategy",)),
     (
         strategy_plugins.WorkerProcess,
@@ -58,6 +61,10 @@ SEAMS: tuple[tuple[Any, str, tuple[str, ...]], ...] = (
     ),
     (strategy_plugins.WorkerProcess, "_run", ("self",)),
     (strategy_plugins.WorkerProcess, "_hard_exit", ("self",)),
+    (PluginLoader, "_clear_caches", ("self",)),
+    (PluginLoader, "_load_module_source", ("self", "path")),
+    (VariableManager, "get_vars", ("self",)),
+    (InventoryData, "_create_implicit_localhost", ("self", "pattern")),
     (ConfigManager, settled.METHOD, ("self", "plugin_type", "name", "keys", "variables", "direct")),
     (ConfigManager, "get_configuration_definitions", ("self", "plugin_type", "name")),
     (Display, "set_queue", ("self", "queue")),

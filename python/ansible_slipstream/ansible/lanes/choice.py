@@ -144,6 +144,11 @@ def needs_main_thread(loader: Any, name: str) -> bool:
         return NEEDS_MAIN_THREAD.search(file.read()) is not None
 
 
+def forget_delegates() -> None:
+    """Ask once more for the variables of hosts that tasks are delegated to; before each task."""
+    _of_delegates.clear()
+
+
 def forget_plugins() -> None:
     """Ask once more where plugins are: another may have come in the place of one."""
     _paths.clear()

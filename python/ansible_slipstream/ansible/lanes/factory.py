@@ -12,7 +12,7 @@ from ansible.utils.display import Display
 
 from . import isolation
 from .baton import Baton
-from .choice import Choice, is_known_strategy
+from .choice import Choice, forget_delegates, is_known_strategy
 from .found import divide_what_is_found
 from .lane import Lane
 from .late import Late, Results
@@ -38,6 +38,8 @@ class Factory:
         self._news = News()
         self._choice = Choice(processors())
         self._late = Late()
+        # Of the play, as soon as results are looked for.
+        self._iterator: Any = None
         self._gathering = Gathering(stock_worker, shards, self._news)
 
     def install(self) -> None:
@@ -58,9 +60,23 @@ class Factory:
             self._strategy = strategy
             self._watch_sleeps(type(strategy))
             watch(strategy, self._news)
-            return stock_queue_task(strategy, *args, **kwargs)
+            try:
+                return stock_queue_task(strategy, *args, **kwargs)
+            except Exception:
+                # The step ends here; what its lanes have done is shown all the same.
+                if self._late.release() and self._iterator is not None:
+                    strategy._process_pending_results(self._iterator)
+                raise
+
+        stock_process = strategy_plugins.StrategyBase._process_pending_results
+
+        @functools.wraps(stock_process)
+        def process(strategy: Any, iterator: Any, *args: Any, **kwargs: Any) -> Any:
+            self._iterator = iterator
+            return stock_process(strategy, iterator, *args, **kwargs)
 
         strategy_plugins.StrategyBase._queue_task = queue_task
+        strategy_plugins.StrategyBase._process_pending_results = process
 
     def _watch_sleeps(self, kind: type) -> None:
         """Let a strategy's sleeps end with news; the loader may have imported it once more, under another name."""
@@ -76,10 +92,11 @@ class Factory:
         strategy, task = self._strategy, fields["task"]
         if not self._enabled or strategy is None:
             return self._stock_worker(*args, **kwargs)
-        if task._uuid != self._task:
+        number = self._late.begin(strategy, fields)
+        if number == 1 or task._uuid != self._task:
             self._task = task._uuid
             forget_what_changed()
-        number = self._late.begin(strategy, task)
+            forget_delegates()
         alone = _is_alone(strategy, task)
         # The free strategy has no steps.
         in_shards = not alone and strategy.ALLOW_BASE_THROTTLING and self._gathering.wanted(*_width(strategy))

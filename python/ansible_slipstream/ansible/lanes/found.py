@@ -31,7 +31,7 @@ def divide_what_is_found() -> None:
         lane = isolation.lane_of_code()
         if lane is None or lane.found.used:
             return stock_get_vars(self, *args, **kwargs)
-        with lane.found.in_place(self._loader):
+        with lane.found.in_place(self):
             return stock_get_vars(self, *args, **kwargs)
 
     @functools.wraps(stock_create)
@@ -51,10 +51,10 @@ def divide_what_is_found() -> None:
 @contextlib.contextmanager
 def aside(hostvars: Any) -> Iterator[None]:
     """Ask for a host's variables in the process of the playbook as a lane would, and forget what was found."""
-    inventory, loader = hostvars._inventory._inventory, hostvars._variable_manager._loader
+    inventory, manager = hostvars._inventory._inventory, hostvars._variable_manager
     localhost = inventory.localhost
     try:
-        with Found(loader).in_place(loader):
+        with Found(manager._loader).in_place(manager):
             yield
     finally:
         inventory.localhost = localhost
@@ -70,14 +70,17 @@ class Found:
         self._kept: dict[str, Any] = {}
 
     @contextlib.contextmanager
-    def in_place(self, loader: Any) -> Iterator[None]:
-        """Let stock's code find and keep here."""
+    def in_place(self, manager: Any) -> Iterator[None]:
+        """Let stock's code find and keep here what it is asked for by a manager of variables."""
         plugin: Any = sys.modules.get(FILES_OF_HOSTS)
-        names = KEPT if plugin is not None else ()
-        before = loader._FILE_CACHE, {name: getattr(plugin, name) for name in names}
-        for name in names:
+        # One of the same name may keep what it likes.
+        found: dict[str, Any] = {name: getattr(plugin, name, None) for name in KEPT}
+        kept = {name: known for name, known in found.items() if type(known) in (dict, set)}
+        facts = _facts_read(manager)
+        before = frozenset(facts)
+        loader, files = manager._loader, manager._loader._FILE_CACHE
+        for name, known in kept.items():
             if name not in self._kept:
-                known = before[1][name]
                 self._kept[name] = _Set(known) if isinstance(known, set) else _Dict(known)
             setattr(plugin, name, self._kept[name])
         loader._FILE_CACHE = self.files
@@ -86,9 +89,17 @@ class Found:
             yield
         finally:
             self.used = False
-            loader._FILE_CACHE = before[0]
-            for name in names:
-                setattr(plugin, name, before[1][name])
+            loader._FILE_CACHE = files
+            for name, known in kept.items():
+                setattr(plugin, name, known)
+            for host in facts.keys() - before:
+                del facts[host]
+
+
+def _facts_read(manager: Any) -> dict[str, Any]:
+    """Return what a fact cache has read from its files."""
+    cache = getattr(manager._fact_cache, "_plugin", manager._fact_cache)
+    return cache._cache if hasattr(cache, "_cache_dir") else {}
 
 
 class _Dict(dict[Any, Any]):

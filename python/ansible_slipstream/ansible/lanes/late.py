@@ -11,6 +11,8 @@ import contextlib
 from collections import deque
 from typing import Any
 
+from ansible.template import Templar
+
 ALL = -1
 
 
@@ -22,12 +24,15 @@ class Late:
         self._begun = 0
         self._held: deque[tuple[int, Any, Any]] = deque()
 
-    def begin(self, strategy: Any, task: Any) -> int:
-        """Count another host of the step, for which one that began earlier had to end; return its number."""
+    def begin(self, strategy: Any, fields: dict[str, Any]) -> int:
+        """Count another host of the step, for which one that began earlier had to end; return its number.
+
+        ``fields`` is what stock's worker is made with.
+        """
         if strategy._pending_results == 0:
             self._begun = 0
         self._begun += 1
-        if (ended := self._begun - _forks(strategy, task)) > 0:
+        if (ended := self._begun - _forks(strategy, fields)) > 0:
             self.release(ended)
         return self._begun
 
@@ -56,10 +61,12 @@ class Results:
         self._late.hold(self._number, self._strategy, result)
 
 
-def _forks(strategy: Any, task: Any) -> int:
+def _forks(strategy: Any, fields: dict[str, Any]) -> int:
     """Return how many hosts run a task at the same time under stock."""
-    forks = len(strategy._workers)
+    forks, throttle = len(strategy._workers), fields["task"].throttle
+    if isinstance(throttle, str) and "{" in throttle:
+        throttle = Templar(loader=fields["loader"], variables=fields["task_vars"]).template(throttle)
     with contextlib.suppress(TypeError, ValueError):
-        if (throttle := int(task.throttle)) > 0:
+        if (throttle := int(throttle)) > 0:
             forks = min(forks, throttle)
     return forks
