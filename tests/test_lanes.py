@@ -10,6 +10,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from ansible_slipstream.ansible.lanes import isolation
 from kit.compare import run_differences
 from kit.known import unexpected
 from kit.runner import MODES, Controller, Mode, Run
@@ -169,6 +170,35 @@ def test_signals_end_playbook_and_tasks(
         stdout, stderr = process.communicate(timeout=8)
         assert process.returncode in (99, 250, 130, -number), stdout + stderr
         assert all(ended(command, 5) for command in commands), stdout + stderr
+
+
+def test_signal_that_comes_as_a_command_has_just_started_is_not_lost() -> None:
+    """The lane's thread looks for signals that had to wait just when the main thread is about to let one wait."""
+    heard: list[int] = []
+
+    class Starting:
+        started = False
+
+        @property
+        def starting(self) -> bool:
+            if self.started:
+                return False
+            self.started = True
+            isolation.repeat_postponed()
+            return True
+
+        def start_no_more(self) -> None:
+            pass
+
+        def end_children(self, number: int) -> None:
+            pass
+
+    before = signal.signal(signal.SIGUSR1, isolation._Ending(lambda number, _: heard.append(number), [Starting()]))
+    try:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        assert heard == [signal.SIGUSR1]
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 @pytest.mark.parametrize("hosts", ["plain", "lane1,lane2"])

@@ -269,9 +269,11 @@ class _Ending:
         lanes = list(self._lanes)
         for lane in lanes:
             lane.start_no_more()
+        # In this order: a lane that has just started its command may look for signals meanwhile.
+        _postponed.add(number)
         if any(lane.starting for lane in lanes):
-            _postponed.add(number)
             return
+        _postponed.discard(number)
         if os.getpid() != self._pid:
             # A worker that has no handlers of its own yet: stock's handler takes it for the playbook.
             _end_process(number, frame)
