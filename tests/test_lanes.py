@@ -232,10 +232,9 @@ def test_callback_that_looks_something_up_does_it_in_the_process_of_the_playbook
     shown = []
     for mode in MODES:
         with Controller(venv, mode, sshd, open_folder / "run") as controller:
-            controller.variables["ANSIBLE_CALLBACK_PLUGINS"] = str(LANES.parent / "callback_plugins")
-            controller.variables["ANSIBLE_CALLBACKS_ENABLED"] = "looks_up"
+            controller.variables["ANSIBLE_CALLBACK_PLUGINS"] = str(LANES.parent / "more_callbacks")
             controller.variables["ANSIBLE_LOOKUP_PLUGINS"] = LOOKUPS
-            run = play(controller, open_folder, hosts, "- ping:\n- debug: {msg: x}")
+            run = play(controller, open_folder, hosts, "- debug: {msg: x}\n  loop: [1, 2]")
         shown.append([line for line in run.stdout.splitlines() if line.startswith("counted")])
     assert len(shown[0]) == 2 * len(hosts.split(",")), run.stdout + run.stderr
     assert shown[0] == shown[1]

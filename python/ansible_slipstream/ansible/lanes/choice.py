@@ -36,8 +36,8 @@ OUR_FOLDERS = (
     os.path.join("ansible_collections", "slipstream", "core") + os.sep,
 )
 
-# Variables of the host that the last task was delegated to, by task and host.
-_of_delegates: dict[tuple[str, str], Any] = {}
+# Variables of the hosts that the task is delegated to.
+_of_delegates: dict[str, Any] = {}
 # What is to be said of action plugins, by name and collections.
 _actions: dict[tuple[str, tuple[str, ...]], str | None] = {}
 # Files of plugins, by loader, name and collections.
@@ -108,10 +108,9 @@ def _place(task: Any) -> str:
 
 
 def is_third_party_lookup(name: str, collections: list[str] | None) -> bool:
-    """Tell whether the lookup that stock would load is not ansible-core's; one that is not there is for it to miss."""
+    """Tell whether the lookup that stock would load is not ansible-core's."""
     # A plain string, whatever it came from: as stock's loader has it.
-    path = _path_of(lookup_loader, str.__str__(name), tuple(collections or ()))
-    return path is not None and not path.startswith(CORE_FOLDER)
+    return _is_third_partys(lookup_loader, str.__str__(name), tuple(collections or ()))
 
 
 def is_of_core(module: Any) -> bool:
@@ -119,16 +118,16 @@ def is_of_core(module: Any) -> bool:
     return str(module.__file__).startswith(CORE_FOLDER)
 
 
-def _path_of(loader: Any, name: str, collections: tuple[str, ...] = ()) -> str | None:
-    """Return the file of a plugin, None if there is none; that may change."""
+def _is_third_partys(loader: Any, name: str, collections: tuple[str, ...] = ()) -> bool:
+    """Tell whether a plugin is there that is not ansible-core's; one that is not there may come."""
     place = loader, name, collections
     if place not in _paths:
         with _quietly():
             found = loader.find_plugin_with_context(name, collection_list=list(collections) or None)
         if not found.plugin_resolved_path:
-            return None
+            return False
         _paths[place] = str(found.plugin_resolved_path)
-    return _paths[place]
+    return not _paths[place].startswith(CORE_FOLDER)
 
 
 @functools.cache
@@ -167,10 +166,7 @@ def _is_known(loader: Any, name: Any, allowed: frozenset[str]) -> bool:
     if not isinstance(name, str) or name not in allowed:
         return False
     name = "ssh" if name == "smart" else str.__str__(name).removeprefix("ansible.legacy.")
-    if "." in name:
-        return True
-    path = _path_of(loader, name)
-    return path is None or path.startswith(CORE_FOLDER)
+    return "." in name or not _is_third_partys(loader, name)
 
 
 def _connection(task: Any, task_vars: dict[str, Any]) -> str | None:
@@ -179,7 +175,7 @@ def _connection(task: Any, task_vars: dict[str, Any]) -> str | None:
         name = task.delegate_to
         if not isinstance(name, str) or "{" in name:
             return "delegate_to is a template"
-        variables = _variables_of(name, task, task_vars)
+        variables = _variables_of(name, task_vars)
         default = "local" if name in LOCAL_NAMES else task.connection
     else:
         variables, default = task_vars, task.connection
@@ -191,17 +187,15 @@ def _connection(task: Any, task_vars: dict[str, Any]) -> str | None:
     return None
 
 
-def _variables_of(name: str, task: Any, task_vars: dict[str, Any]) -> Any:
+def _variables_of(name: str, task_vars: dict[str, Any]) -> Any:
     """Return the variables of the host that a task is delegated to, untemplated; stock's workers ask for them."""
     hostvars: Any = task_vars.get("hostvars")
     if hostvars is None:
         return {}
-    place = task._uuid, name
-    if place not in _of_delegates:
-        _of_delegates.clear()
+    if name not in _of_delegates:
         with aside(hostvars):
-            _of_delegates[place] = hostvars.raw_get(name) if name in hostvars else {}
-    return _of_delegates[place]
+            _of_delegates[name] = hostvars.raw_get(name) if name in hostvars else {}
+    return _of_delegates[name]
 
 
 def _action(task: Any) -> str | None:

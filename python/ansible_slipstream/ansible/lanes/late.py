@@ -8,12 +8,10 @@ other hosts a host sees depends on that.
 from __future__ import annotations
 
 import contextlib
-from collections import deque
+import math
 from typing import Any
 
 from ansible.template import Templar
-
-ALL = -1
 
 
 class Late:
@@ -22,7 +20,7 @@ class Late:
     def __init__(self) -> None:
         # Hosts of this step that have begun.
         self._begun = 0
-        self._held: deque[tuple[int, Any, Any]] = deque()
+        self._held: list[tuple[int, Any, Any]] = []
 
     def begin(self, strategy: Any, fields: dict[str, Any]) -> int:
         """Count another host of the step, for which one that began earlier had to end; return its number.
@@ -40,14 +38,15 @@ class Late:
         """Keep the result of a host."""
         self._held.append((number, strategy, result))
 
-    def release(self, last: int = ALL) -> bool:
+    def release(self, last: float = math.inf) -> bool:
         """Let strategies have the results of hosts up to the number ``last``; tell whether there were any."""
-        ready = [held for held in self._held if last == ALL or held[0] <= last]
-        for held in ready:
-            self._held.remove(held)
-            _, strategy, result = held
-            strategy._results.append(result)
-        return bool(ready)
+        held, self._held = self._held, []
+        for number, strategy, result in held:
+            if number <= last:
+                strategy._results.append(result)
+            else:
+                self._held.append((number, strategy, result))
+        return len(self._held) < len(held)
 
 
 class Results:

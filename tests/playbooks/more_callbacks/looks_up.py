@@ -21,8 +21,8 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "notification"
     CALLBACK_NAME = "looks_up"
-    CALLBACK_NEEDS_ENABLED = True
+    CALLBACK_NEEDS_ENABLED = False
 
-    def v2_runner_on_ok(self, result: Any) -> None:
-        """Count what is done."""
+    def v2_runner_item_on_ok(self, result: Any) -> None:
+        """Count items: they are told as the worker says them, not when the strategy takes its results."""
         self._display.display(f"counted {lookup_loader.get('unruly').run(['counts'], {})}")
