@@ -31,7 +31,7 @@ def main() -> None:
             client.store_closure("key", "run", Closure(digest, {"profile": None, "zip": False}), files, [])
             assert client.find_closure("key", "run")
             nothing = per_call(count, lambda: client.ask("stock", reason="none"))
-            looked_up = per_call(count, lambda: client.find_closure("key", "run"))
+            looked_up = per_call(count, lambda: client.ask("closure_find", key="key", run="run"))
         finally:
             processes.end_listeners(Path(folder))
     print(f"look-up {looked_up:.1f} us, of which {nothing:.1f} us are the way there and back")

@@ -6,6 +6,12 @@ import os
 from pathlib import Path
 
 import pytest
+from ansible_slipstream.ansible.escalation import Escalation
+from ansible_slipstream.client import AgentStart, Client, Closure, Link, ModuleRequest
+from ansible_slipstream.errors import RequestFailed
+from ansible_slipstream.settings import Settings
+from kit import processes
+from kit.accounts import ALICE
 from kit.runner import MODES, Controller
 from kit.sshd import Sshd
 
@@ -89,14 +95,59 @@ def test_environments_of_two_versions_share_a_daemon(venv: Path, sshd: Sshd, ope
     ):
         two.variables["SLIPSTREAM_DIR"] = str(one.slipstream_folder)
         for _ in range(2):
-            processes = [controller.start(playbook) for controller in (one, two)]
-            for process in processes:
+            started = [controller.start(playbook) for controller in (one, two)]
+            for process in started:
                 stdout, stderr = process.communicate(timeout=90)
                 assert process.returncode == 0, stdout + stderr
         status = one.status()
     assert status["tickets"] == 12 and status["stock"] == {}
     # Three modules of either version; a directory that both leave empty is no module.
     assert status["closures"]["known"] == 6
+
+
+def test_utility_that_changes_meanwhile_is_the_next_playbooks(venv: Path, sshd: Sshd, open_folder: Path) -> None:
+    """As stock packs a module once for a playbook."""
+    write(open_folder / "library/say.py", MODULE.format(util="ansible.module_utils.words"))
+    utility = open_folder / "module_utils/words.py"
+    change = f"{{name: change, copy: {{dest: {utility}, content: \"WORD = 'two'\"}}, delegate_to: localhost}}"
+    say = "{name: say, say: }"
+    playbook = write(
+        open_folder / "play.yml", f"[{{hosts: plain, gather_facts: false, tasks: [{say}, {change}, {say}]}}]"
+    )
+    for mode in MODES:
+        write(utility, "WORD = 'one'\n")
+        with Controller(venv, mode, sshd, open_folder / "run") as controller:
+            run = controller.run(playbook, deadline_seconds=90)
+        assert run.rc == 0, run.stdout + run.stderr
+        assert [event.result["word"] for event in run.events if event.task == "say"] == ["one", "one"], mode
+
+
+def test_closure_that_is_lost_and_has_changed_is_not_asked_for_for_ever(
+    sshd: Sshd, open_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known_hosts = write(open_folder / "known_hosts", sshd.known_hosts())
+    arguments = f"ssh -p {sshd.port} -i {sshd.user_key} -l {ALICE.name} -o UserKnownHostsFile={known_hosts}".split()
+    monkeypatch.setenv("HOME", str(open_folder))
+    link = Link(
+        transport="ssh",
+        host="127.0.0.1",
+        argv=arguments,
+        env=dict(os.environ),
+        cwd="/",
+        umask=0o077,
+        linger=5.0,
+        compression="off",
+        target_cache="",
+    )
+    asked_for, changed = (Closure(digit * 64, {}) for digit in "ab")
+    request = ModuleRequest(link, AgentStart("agent", "exit 1", False), asked_for.digest, {}, b"{}", "run")
+    client = Client(Settings(state_dir=str(open_folder / "state")))
+    try:
+        client.open_link(link)
+        with pytest.raises(RequestFailed, match="changed since the run began"):
+            client.run_module(request, Escalation(None, b"", 20, print), lambda: changed)
+    finally:
+        processes.end_listeners(open_folder)
 
 
 def test_minifying_can_be_switched_off(

@@ -161,6 +161,8 @@ class Client:
         # Set when a call was left before its reply (a signal, a task's time-out): the next reply would
         # be taken for another request's.
         self.broken = False
+        # Those that the daemon has looked at for a run: it would not do so again, nor stock.
+        self._closures: dict[tuple[str, str], Closure] = {}
 
     def close(self) -> None:
         """Let go of the channel; the client is of no use afterwards."""
@@ -208,8 +210,13 @@ class Client:
 
     def find_closure(self, key: str, run: str) -> Closure | None:
         """Return a cached closure, unless a file it was made of has changed since the run began."""
-        reply, _ = self.ask("closure_find", key=key, run=run)
-        return None if reply["op"] == "need_closure" else Closure(reply["digest"], reply["meta"])
+        found = self._closures.get((key, run))
+        if found is None:
+            reply, _ = self.ask("closure_find", key=key, run=run)
+            if reply["op"] == "need_closure":
+                return None
+            found = self._closures[key, run] = Closure(reply["digest"], reply["meta"])
+        return found
 
     def scan_closure(self, request: ScanRequest, collection: Callable[[str], Json]) -> Closure | None:
         """Have the daemon find a closure; None if only stock Ansible can.
@@ -237,13 +244,14 @@ class Client:
         info = {"digest": closure.digest, "files": entries, "meta": closure.meta, "stamps": stamps}
         self.ask("closure_store", b"".join(files.values()), key=key, run=run, closure=info)
 
-    def run_module(self, request: ModuleRequest, overseer: Overseer, restore: Callable[[], None]) -> Result:
+    def run_module(self, request: ModuleRequest, overseer: Overseer, restore: Callable[[], Closure]) -> Result:
         """Run one module on its target and return its result.
 
         ``overseer`` watches the start of an agent that a become plugin starts; ``restore`` stores the
         closure again if the daemon has dropped it.
 
         Raises:
+            RequestFailed: the daemon can't have the closure again, as its files have changed; nothing ran.
             Unreachable: no link; nothing ran.
             AgentRefused: no agent; nothing ran.
             ChoresUndone: what should have been done before could not all be; the module was not begun.
@@ -268,7 +276,8 @@ class Client:
             if reply["op"] == "need_link":
                 said += self.open_link(request.link)[1]
             elif reply["op"] == "need_closure":
-                restore()
+                if restore().digest != request.closure:
+                    raise RequestFailed("its files have changed since the run began")
             elif reply["op"] == "chores":
                 raise ChoresUndone(reply["why"])
             else:

@@ -13,7 +13,7 @@ from ansible.errors import AnsibleAuthenticationFailure
 from ansible.module_utils.common.text.converters import to_bytes, to_text
 from ansible.utils.display import Display
 
-from ..client import AgentStart, Link, ModuleRequest, Result
+from ..client import AgentStart, Closure, Link, ModuleRequest, Result
 from ..errors import AgentRefused, ChannelClosed, ChoresUndone, DaemonError, LinkLost, RequestFailed, Unreachable
 from . import runtime
 from .discovery import Discovery
@@ -182,8 +182,8 @@ class Accelerated:
             runtime.client().evict(link)
 
     @staticmethod
-    def _restore(ticket: Ticket) -> None:
-        ticket.source.compute(runtime.client())
+    def _restore(ticket: Ticket) -> Closure:
+        return ticket.source.compute(runtime.client())
 
     def slipstream_stock_option(self, value: Any, option: str) -> Any:
         """Return what ``get_option`` says: pipelining is how tickets travel, so it is on unless a variable sets it."""
