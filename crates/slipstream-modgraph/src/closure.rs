@@ -72,7 +72,7 @@ impl<'a, 'b> Walk<'a, 'b> {
     fn new(library: &'b mut Library, world: &'a World, minify: bool) -> Self {
         let manner = Manner { python: world.python, minify };
         Self {
-            locator: Locator { world, reader: library.reader(), manner },
+            locator: Locator { world, reader: library.reader(), manner, others: BTreeSet::new() },
             todo: BTreeSet::new(),
             done: BTreeSet::new(),
             files: BTreeMap::new(),
@@ -177,8 +177,12 @@ impl<'a, 'b> Walk<'a, 'b> {
 
     /// Tells whether that holds for the module or a utility that is not ansible-core's.
     fn any_of_others(&self, holds: impl Fn(&Source) -> bool) -> bool {
-        let core =
-            |path: &String| path.starts_with(CORE_UTILS) || self.locator.world.given.contains_key(path);
+        let below_core = |path: &str| {
+            let name = path.strip_prefix(CORE_UTILS)?.strip_suffix(".py")?;
+            Some(name.trim_end_matches("/__init__").to_owned())
+        };
+        let of_core = |path: &str| below_core(path).is_some_and(|name| !self.locator.others.contains(&name));
+        let core = |path: &String| of_core(path) || self.locator.world.given.contains_key(path);
         self.files.iter().any(|(path, source)| !core(path) && holds(source))
     }
 

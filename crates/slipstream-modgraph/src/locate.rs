@@ -6,6 +6,7 @@ use crate::{
 };
 use slipstream_wire::{Collection, World};
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -50,6 +51,8 @@ pub(crate) struct Locator<'a, 'b> {
     pub(crate) world: &'a World,
     pub(crate) reader: Reader<'b>,
     pub(crate) manner: Manner,
+    /// Utilities of ansible-core's names that were found outside of its folder, by path below that.
+    pub(crate) others: BTreeSet<String>,
 }
 
 type Sourced = Option<(Arc<Source>, bool)>;
@@ -136,15 +139,24 @@ impl<'a> Locator<'a, '_> {
                 let package = path.join(name);
                 let inside = self.reader.folder(&package);
                 if let Some(found) = self.source_in(&package, &inside, "__init__")? {
+                    self.note_owner(root, below);
                     return Ok(Some((found, true)));
                 }
                 namespace |= package.is_dir();
             }
             if let Some(found) = self.source_in(&path, &folder, name)? {
+                self.note_owner(root, below);
                 return Ok(Some((found, false)));
             }
         }
         if namespace { Err("a namespace package") } else { Ok(None) }
+    }
+
+    /// ansible-core's own folder is the last, and perhaps one of those before, too.
+    fn note_owner(&mut self, root: &str, below: &[&str]) {
+        if self.world.folders.last().is_some_and(|cores| Path::new(cores) != Path::new(root)) {
+            self.others.insert(below.join("/"));
+        }
     }
 
     /// As the collection loader's `get_data`: any folder is a package, and comes before a file.

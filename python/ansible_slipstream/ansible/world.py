@@ -31,6 +31,8 @@ if HAS_PROFILES:
         "ansible.module_utils._internal._json._profiles._module_legacy_c2m",
         "ansible.module_utils._internal._json._profiles._module_legacy_m2c",
     ]
+# ansible-core's own, as its plugin loader has it, too.
+CORE_UTILS_FOLDER = os.path.normpath(module_common._MODULE_UTILS_PATH)
 # Files that AnsiballZ writes itself.
 _EXTEND = "from pkgutil import extend_path\n__path__=extend_path(__path__,__name__)\n"
 GIVEN = {
@@ -94,7 +96,7 @@ def world(fqn: str, folders: list[str], minify: bool) -> Json:
     if fqn.startswith("ansible_collections."):
         names.append(".".join(fqn.split(".")[1:3]))
     return {
-        "folders": [*folders, module_common._MODULE_UTILS_PATH],
+        "folders": [*folders, CORE_UTILS_FOLDER],
         "collections": {name: collection(name) for name in names},
         "always": ALWAYS,
         "given": GIVEN,
