@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from kit.plays import Play
+from kit.runner import MODES
 from kit.sshd import Sshd
 from kit.versions import core
 
@@ -62,21 +63,38 @@ def test_files_of_hosts_that_a_task_has_only_asked_for_are_read_anew(play: Play)
     assert [event.result["msg"] for event in run.events if event.host == "lane1" and "msg" in event.result] == ["there"]
 
 
-def test_step_that_breaks_off_shows_what_was_done(play: Play) -> None:
-    """Hosts that have begun before the strategy fails have done their task."""
-    tasks = """\
-- debug: {msg: done}
-  throttle: "{{ 'nonsense' if inventory_hostname == 'plain' else 0 }}"
+def test_throttle_that_is_a_template_is_read_as_often(play: Play) -> None:
+    counted = play.file("counted", "")
+    tasks = f"""\
+- debug: {{msg: x}}
+  throttle: "{{{{ lookup('pipe', 'echo x >> {counted}; echo 2') }}}}"
+- debug: {{msg: "{{{{ lookup('file', '{counted}') }}}}"}}
 """
-    run = play.run("slipstream", "lane1,lane2,plain", tasks)
-    assert [event.host for event in run.events if event.kind == "ok"] == ["lane1", "lane2"], run.stdout + run.stderr
-    assert run.rc != 0
+    run = play.compare("lane1,lane2,plain", tasks)
+    # By the playbook's process, and by the worker.
+    assert {event.result["msg"] for event in run.events if event.task} == {"x", "\n".join("xxxxxx")}
 
 
-def test_throttle_that_is_a_template_counts(play: Play) -> None:
-    tasks = COUNTS.replace("- debug", "  throttle: '{{ n_at_once }}'\n- debug", 1)
-    run = play.run("slipstream", "lane1,lane2,lane4,plain", tasks, "-e", "n_at_once=1")
-    assert [event.result["msg"] for event in run.events if event.task == "debug"] == ["0 0 1 2"], run.stdout
+def test_delegate_whose_variables_cannot_be_read_fails_the_task(play: Play) -> None:
+    play.file("host_vars/root.yml", "a: [b\n")
+    tasks = """\
+- block: [{name: there, command: echo x, delegate_to: root}]
+  rescue: [{name: rescued, debug: {msg: rescued}}]
+- {name: end, debug: {msg: end}}
+"""
+    run = play.compare("lane1,lane2", tasks)
+    assert {event.task for event in run.events if event.task} == {"there", "rescued", "end"}
+    assert run.rc == 0
+
+
+@pytest.mark.parametrize("hosts", ["plain", "lane1,lane2,plain"])
+def test_warnings_of_python_are_each_workers_own(play: Play, hosts: str) -> None:
+    task = "- {name: %s, debug: {msg: \"{{ '%s' | regex_search('[[:alpha:]]+') }}\"}}\n"
+    shown = []
+    for mode in MODES:
+        run = play.run(mode, hosts, task % ("one", "ab") + task % ("two", "cd"))
+        shown.append(" ".join(run.stderr.split()).count("Possible nested set"))
+    assert shown[0] == shown[1] == 2 * (hosts.count(",") + 1)
 
 
 def test_vars_plugin_of_the_same_name_as_that_of_core(play: Play) -> None:

@@ -91,6 +91,9 @@ class Choice:
             return "timeout"
         if task.async_val:
             return "async"
+        if isinstance(task.throttle, str) and "{" in task.throttle:
+            # To know how late results come it would have to be templated once more, and may do something.
+            return "throttle is a template"
         if task.debugger or strategy.debugger_active or constants.ENABLE_TASK_DEBUGGER:
             return "debugger"
         if self._moved and _place(task) in self._moved:
@@ -175,7 +178,11 @@ def _connection(task: Any, task_vars: dict[str, Any]) -> str | None:
         name = task.delegate_to
         if not isinstance(name, str) or "{" in name:
             return "delegate_to is a template"
-        variables = _variables_of(name, task_vars)
+        try:
+            variables = _variables_of(name, task_vars)
+        except Exception:
+            # Stock's worker says what is wrong with them, as the task's failure.
+            return "variables that can't be read"
         default = "local" if name in LOCAL_NAMES else task.connection
     else:
         variables, default = task_vars, task.connection

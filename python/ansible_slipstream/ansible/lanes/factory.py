@@ -20,6 +20,7 @@ from .moving import watch_filters, watch_lookups
 from .news import LONGEST_FREE_WAIT_S, LONGEST_WAIT_S, News, StrategyTime, watch
 from .plugins import forget_what_changed, watch_loaders
 from .shard import Gathering, ShardLane, processors
+from .warned import watch_warnings
 
 display = Display()
 
@@ -38,8 +39,6 @@ class Factory:
         self._news = News()
         self._choice = Choice(processors())
         self._late = Late()
-        # Of the play, as soon as results are looked for.
-        self._iterator: Any = None
         self._gathering = Gathering(stock_worker, shards, self._news)
 
     def install(self) -> None:
@@ -51,6 +50,7 @@ class Factory:
             watch_lookups()
             watch_filters()
             divide_what_is_found()
+            watch_warnings()
 
     def _note_strategies(self) -> None:
         stock_queue_task = strategy_plugins.StrategyBase._queue_task
@@ -60,23 +60,9 @@ class Factory:
             self._strategy = strategy
             self._watch_sleeps(type(strategy))
             watch(strategy, self._news)
-            try:
-                return stock_queue_task(strategy, *args, **kwargs)
-            except Exception:
-                # The step ends here; what its lanes have done is shown all the same.
-                if self._late.release() and self._iterator is not None:
-                    strategy._process_pending_results(self._iterator)
-                raise
-
-        stock_process = strategy_plugins.StrategyBase._process_pending_results
-
-        @functools.wraps(stock_process)
-        def process(strategy: Any, iterator: Any, *args: Any, **kwargs: Any) -> Any:
-            self._iterator = iterator
-            return stock_process(strategy, iterator, *args, **kwargs)
+            return stock_queue_task(strategy, *args, **kwargs)
 
         strategy_plugins.StrategyBase._queue_task = queue_task
-        strategy_plugins.StrategyBase._process_pending_results = process
 
     def _watch_sleeps(self, kind: type) -> None:
         """Let a strategy's sleeps end with news; the loader may have imported it once more, under another name."""
@@ -92,7 +78,7 @@ class Factory:
         strategy, task = self._strategy, fields["task"]
         if not self._enabled or strategy is None:
             return self._stock_worker(*args, **kwargs)
-        number = self._late.begin(strategy, fields)
+        number = self._late.begin(strategy, task)
         if number == 1 or task._uuid != self._task:
             self._task = task._uuid
             forget_what_changed()

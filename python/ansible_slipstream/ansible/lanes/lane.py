@@ -27,6 +27,7 @@ from .late import Results
 from .moving import Successor
 from .news import News
 from .plugins import forget_noise
+from .warned import forget_warned
 
 display = Display()
 
@@ -64,6 +65,8 @@ class Lane:
         self.choice = choice
         # The dictionary ``vars`` whose values are this lane's own.
         self.own_vars: Any = None
+        # Python's own warnings that it has shown.
+        self.warned: set[Any] = set()
         self._computed_s = 0.0
         self._news = news
         self.on_end = news.tell
@@ -248,6 +251,7 @@ class Lane:
     def _run(self) -> None:
         try:
             forget_noise()
+            forget_warned()
             with baton.running(self), self.own_process_state(), _task_context(self):
                 stock_module.WorkerProcess._run(self)
         except BaseException as error:

@@ -11,8 +11,6 @@ import contextlib
 import math
 from typing import Any
 
-from ansible.template import Templar
-
 
 class Late:
     """Holds back what the lanes of a step have said until stock's workers would have."""
@@ -22,15 +20,12 @@ class Late:
         self._begun = 0
         self._held: list[tuple[int, Any, Any]] = []
 
-    def begin(self, strategy: Any, fields: dict[str, Any]) -> int:
-        """Count another host of the step, for which one that began earlier had to end; return its number.
-
-        ``fields`` is what stock's worker is made with.
-        """
+    def begin(self, strategy: Any, task: Any) -> int:
+        """Count another host of the step, for which one that began earlier had to end; return its number."""
         if strategy._pending_results == 0:
             self._begun = 0
         self._begun += 1
-        if (ended := self._begun - _forks(strategy, fields)) > 0:
+        if (ended := self._begun - _forks(strategy, task)) > 0:
             self.release(ended)
         return self._begun
 
@@ -60,12 +55,11 @@ class Results:
         self._late.hold(self._number, self._strategy, result)
 
 
-def _forks(strategy: Any, fields: dict[str, Any]) -> int:
+def _forks(strategy: Any, task: Any) -> int:
     """Return how many hosts run a task at the same time under stock."""
-    forks, throttle = len(strategy._workers), fields["task"].throttle
-    if isinstance(throttle, str) and "{" in throttle:
-        throttle = Templar(loader=fields["loader"], variables=fields["task_vars"]).template(throttle)
+    forks = len(strategy._workers)
     with contextlib.suppress(TypeError, ValueError):
-        if (throttle := int(throttle)) > 0:
+        # Where it is a template there are no lanes.
+        if (throttle := int(task.throttle)) > 0:
             forks = min(forks, throttle)
     return forks
