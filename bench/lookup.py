@@ -28,10 +28,10 @@ def main() -> None:
             lease.ask("lease", run="run")
             files = {f"ansible/module_utils/m{n}.py": b"x = %d\n" % n for n in range(100)}
             digest = hashlib.sha256(b"closure").hexdigest()
-            client.store_closure("key", "run", Closure(digest, {"profile": None, "zip": False}), files, [])
-            assert client.find_closure("key", "run")
+            client.store_closure("key", "run", "module", Closure(digest, {"profile": None, "zip": False}), files, [])
+            assert client.find_closure("key", "run", "module")
             nothing = per_call(count, lambda: client.ask("stock", reason="none"))
-            looked_up = per_call(count, lambda: client.ask("closure_find", key="key", run="run"))
+            looked_up = per_call(count, lambda: client.ask("closure_find", key="key", run="run", name="module"))
         finally:
             processes.end_listeners(Path(folder))
     print(f"look-up {looked_up:.1f} us, of which {nothing:.1f} us are the way there and back")

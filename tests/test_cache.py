@@ -43,8 +43,7 @@ def write(path: Path, text: str) -> Path:
 def word(controller: Controller, playbook: Path) -> str:
     run = controller.run(playbook, deadline_seconds=90)
     assert run.rc == 0, run.stdout + run.stderr
-    (event,) = [event for event in run.events if event.task == "say"]
-    return str(event.result["word"])
+    return str(next(event for event in run.events if event.task == "say").result["word"])
 
 
 def test_changed_utility_is_what_the_next_playbook_runs(venv: Path, sshd: Sshd, open_folder: Path) -> None:
@@ -105,21 +104,31 @@ def test_environments_of_two_versions_share_a_daemon(venv: Path, sshd: Sshd, ope
     assert status["closures"]["known"] == 6
 
 
-def test_utility_that_changes_meanwhile_is_the_next_playbooks(venv: Path, sshd: Sshd, open_folder: Path) -> None:
+@pytest.mark.parametrize("changed", ["module_utils/words.py", "library/say.py"])
+def test_what_changes_meanwhile_is_the_next_playbooks(venv: Path, sshd: Sshd, open_folder: Path, changed: str) -> None:
     """As stock packs a module once for a playbook."""
-    write(open_folder / "library/say.py", MODULE.format(util="ansible.module_utils.words"))
-    utility = open_folder / "module_utils/words.py"
-    change = f"{{name: change, copy: {{dest: {utility}, content: \"WORD = 'two'\"}}, delegate_to: localhost}}"
+    files = {
+        "library/say.py": MODULE.format(util="ansible.module_utils.words"),
+        "module_utils/words.py": "WORD = 'one'\n",
+        "module_utils/other.py": "WORD = 'two'\n",
+    }
+    others = {"module_utils/words.py": files["module_utils/other.py"]}
+    write(open_folder / "new", others.get(changed, files[changed].replace("words", "other")))
+    change = (
+        f"{{name: change, copy: {{src: {open_folder}/new, dest: {open_folder / changed}}}, delegate_to: localhost}}"
+    )
     say = "{name: say, say: }"
     playbook = write(
         open_folder / "play.yml", f"[{{hosts: plain, gather_facts: false, tasks: [{say}, {change}, {say}]}}]"
     )
     for mode in MODES:
-        write(utility, "WORD = 'one'\n")
+        for name, text in files.items():
+            write(open_folder / name, text)
         with Controller(venv, mode, sshd, open_folder / "run") as controller:
             run = controller.run(playbook, deadline_seconds=90)
-        assert run.rc == 0, run.stdout + run.stderr
-        assert [event.result["word"] for event in run.events if event.task == "say"] == ["one", "one"], mode
+            assert run.rc == 0, run.stdout + run.stderr
+            assert [event.result["word"] for event in run.events if event.task == "say"] == ["one", "one"], mode
+            assert word(controller, playbook) == "two"
 
 
 def test_closure_that_is_lost_and_has_changed_is_not_asked_for_for_ever(

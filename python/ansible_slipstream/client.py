@@ -18,6 +18,7 @@ from .errors import (
     ChoresUndone,
     DaemonError,
     LinkLost,
+    NeedsEnvironment,
     NoAgent,
     RequestFailed,
     Unreachable,
@@ -161,7 +162,7 @@ class Client:
         # Set when a call was left before its reply (a signal, a task's time-out): the next reply would
         # be taken for another request's.
         self.broken = False
-        # Those that the daemon has looked at for a run: it would not do so again, nor stock.
+        # By run and module: what a run has found once it keeps, as under stock.
         self._closures: dict[tuple[str, str], Closure] = {}
 
     def close(self) -> None:
@@ -208,14 +209,14 @@ class Client:
         """Return an agent's identity: only who knows the same secret gets the same agent."""
         return self._digest(line, secret)
 
-    def find_closure(self, key: str, run: str) -> Closure | None:
-        """Return a cached closure, unless a file it was made of has changed since the run began."""
-        found = self._closures.get((key, run))
+    def find_closure(self, key: str, run: str, module: str) -> Closure | None:
+        """Return the closure that a run has found for a module, else that of ``key`` if its files are as they were."""
+        found = self._closures.get((run, module))
         if found is None:
-            reply, _ = self.ask("closure_find", key=key, run=run)
+            reply, _ = self.ask("closure_find", key=key, run=run, name=module)
             if reply["op"] == "need_closure":
                 return None
-            found = self._closures[key, run] = Closure(reply["digest"], reply["meta"])
+            found = self._closures[run, module] = Closure(reply["digest"], reply["meta"])
         return found
 
     def scan_closure(self, request: ScanRequest, collection: Callable[[str], Json]) -> Closure | None:
@@ -235,14 +236,16 @@ class Client:
             known.update(reply["names"])
             fields["world"]["collections"].update({name: collection(name) for name in reply["names"]})
 
-    def store_closure(self, key: str, run: str, closure: Closure, files: dict[str, bytes], stamps: list[Json]) -> None:
-        """Store a closure under what it was computed from."""
+    def store_closure(
+        self, key: str, run: str, module: str, closure: Closure, files: dict[str, bytes], stamps: list[Json]
+    ) -> None:
+        """Store a module's closure under what it was computed from."""
         entries = [
             {"path": path, "digest": hashlib.sha256(content).hexdigest(), "len": len(content)}
             for path, content in files.items()
         ]
         info = {"digest": closure.digest, "files": entries, "meta": closure.meta, "stamps": stamps}
-        self.ask("closure_store", b"".join(files.values()), key=key, run=run, closure=info)
+        self.ask("closure_store", b"".join(files.values()), key=key, run=run, name=module, closure=info)
 
     def run_module(self, request: ModuleRequest, overseer: Overseer, restore: Callable[[], Closure]) -> Result:
         """Run one module on its target and return its result.
@@ -254,6 +257,7 @@ class Client:
             RequestFailed: the daemon can't have the closure again, as its files have changed; nothing ran.
             Unreachable: no link; nothing ran.
             AgentRefused: no agent; nothing ran.
+            NeedsEnvironment: the start line has to carry the job's environment; nothing ran.
             ChoresUndone: what should have been done before could not all be; the module was not begun.
             LinkLost: the link broke after sending; the module may have run.
         """
@@ -350,9 +354,11 @@ class Client:
                 return
 
     def do_chores(
-        self, link: Link, agent: AgentStart | None, chores: list[Json], content: bytes, run: str
+        self, link: Link, shell: str, agent: AgentStart | None, chores: list[Json], content: bytes, run: str
     ) -> ChoresDone | None:
         """Have small things done by an agent of the login account; ``agent`` is what to start if none runs.
+
+        ``shell`` is what has to have started it, as its command line says it; empty for any.
 
         ``content`` is that of the files to write, one after the other. None if nothing was done for want of an agent.
 
@@ -360,7 +366,8 @@ class Client:
             Unreachable: no link; nothing was done.
             LinkLost: the link broke meanwhile.
         """
-        fields: Json = {"link": self.link_key(link), "agent": agent and asdict(agent), "chores": chores, "run": run}
+        start = agent and asdict(agent)
+        fields: Json = {"link": self.link_key(link), "shell": shell, "agent": start, "chores": chores, "run": run}
         said = b""
         try:
             reply, body = self.ask("chores", content, **fields)
@@ -448,6 +455,8 @@ def _checked(reply: Json, body: bytes) -> Json:
         raise LinkLost(reply["message"])
     if op == "no_agent":
         raise NoAgent("no agent of the login account runs on that link")
+    if op == "needs_environment":
+        raise NeedsEnvironment("the interpreter is a wrapper, which has to see the task's environment")
     if op == "unreachable":
         raise Unreachable(reply["rc"], body, reply["denied"])
     if op == "refused":

@@ -22,6 +22,7 @@ __all__ = [
     "DaemonNotRunning",
     "DaemonNotStarted",
     "LinkLost",
+    "NeedsEnvironment",
     "NoAgent",
     "RequestFailed",
     "Unreachable",
@@ -35,6 +36,10 @@ class RequestFailed(DaemonError):
 
 class NoAgent(DaemonError):
     """No agent of the login account runs on the link."""
+
+
+class NeedsEnvironment(DaemonError):
+    """The agent has to be started with the job's environment; nothing ran."""
 
 
 class ChoresUndone(DaemonError):

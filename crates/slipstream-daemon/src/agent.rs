@@ -8,7 +8,7 @@ use crate::{
     link::Link,
     locks::lock,
 };
-use slipstream_wire::{AgentHello, Compression, Frame, HEADER_LEN, Header, Kind, Limits, ToAgent};
+use slipstream_wire::{AgentHello, AgentSpec, Compression, Frame, HEADER_LEN, Header, Kind, Limits, ToAgent};
 use std::{
     collections::{HashMap, HashSet},
     io,
@@ -77,6 +77,11 @@ impl Death {
     }
 }
 
+/// The shell that a start line is given to, as the line says it.
+fn shell_of(spec: &AgentSpec) -> &str {
+    spec.line.split_once(" -c ").map_or("", |(shell, _)| shell)
+}
+
 /// What a start line says on standard error after the greeting, once it has ended.
 pub(crate) type LastWords = tokio::task::JoinHandle<Vec<u8>>;
 
@@ -88,6 +93,8 @@ pub(crate) struct Agent {
     /// Set when something has killed it, while its link lives.
     pub(crate) death: OnceLock<Death>,
     pub(crate) become_started: bool,
+    /// What its command line was given to, as that says it.
+    pub(crate) shell: String,
     /// What it holds. Whoever sends a closure keeps the lock until it is in the outbox.
     pub(crate) held: tokio::sync::Mutex<Held>,
     /// Where it gives that to others, if it can.
@@ -119,7 +126,7 @@ impl Agent {
     /// already, if it was.
     pub(crate) fn adopt(
         link: &Arc<Link>,
-        become_started: bool,
+        spec: &AgentSpec,
         hello: AgentHello,
         held: Held,
         was_sent_a_job: bool,
@@ -131,7 +138,8 @@ impl Agent {
             hello,
             noise: OnceLock::new(),
             death: OnceLock::new(),
-            become_started,
+            become_started: spec.become_started,
+            shell: shell_of(spec).into(),
             held: tokio::sync::Mutex::new(held),
             listener: OnceLock::new(),
             outbox,

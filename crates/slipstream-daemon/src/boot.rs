@@ -188,7 +188,7 @@ async fn greeted(mut start: Start, link: &Arc<Link>, spec: &AgentSpec, mut hello
     let last_words = tokio::spawn(drain(start.stderr));
     let channel = Channel { child: start.child, last_words, stdin, batch };
     let stdout = Cursor::new(start.frames).chain(start.stdout);
-    let (agent, stream) = Agent::adopt(link, spec.become_started, hello, held, sent, channel, stdout);
+    let (agent, stream) = Agent::adopt(link, spec, hello, held, sent, channel, stdout);
     Booted::Running(agent, start.noise, stream)
 }
 

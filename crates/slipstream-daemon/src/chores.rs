@@ -17,6 +17,8 @@ use tracing::debug;
 
 /// What is asked for.
 pub(crate) struct Wanted {
+    /// The one that has to have started the agent, which may not be there; empty for any.
+    pub(crate) shell: String,
     /// What to start if no agent of the login account runs.
     pub(crate) agent: Option<AgentSpec>,
     pub(crate) chores: Value,
@@ -55,7 +57,8 @@ async fn agent(
     wanted: &Wanted,
     client: &mut Client,
 ) -> Result<Result<Arc<Agent>, Stop>, Error> {
-    match (link.login_agent(), &wanted.agent) {
+    let fits = |agent: &Arc<Agent>| wanted.shell.is_empty() || agent.shell == wanted.shell;
+    match (link.login_agents().find(fits), &wanted.agent) {
         (Some(agent), _) => Ok(Ok(agent)),
         (None, Some(spec)) => Ok(agent_for(shared, link, spec, None, client).await?.map(|(agent, _)| agent)),
         (None, None) => Ok(Err(Stop::Quiet)),

@@ -47,13 +47,13 @@ async fn dispatch(
         Request::Link(spec) => link(shared, client, *spec, Zeroizing::new(body)).await,
         Request::Run(request) => run::run(shared, client, *request, body).await,
         Request::Discover { link, agent } => run::discover(shared, client, &link, agent, &body).await,
-        Request::ClosureFind { key, run } => scan::find(shared, client, &key, &run).await,
+        Request::ClosureFind { key, run, name } => scan::find(shared, client, &key, &run, &name).await,
         Request::ClosureScan { key, run, name, meta, world } => {
             let wanted = Wanted { key, name, meta, world: *world, content: body };
             scan::scan(shared, client, wanted, &run).await
         }
-        Request::ClosureStore { key, run, closure } => {
-            shared.look_at(&run, &key);
+        Request::ClosureStore { key, run, name, closure } => {
+            shared.look_at(&run, &name, &key);
             done_or_failed(client, shared.closures.store(key, closure, &body)).await
         }
         Request::Put { link, path, mode, run } => {
@@ -64,8 +64,8 @@ async fn dispatch(
             let file = descriptor.ok_or_else(|| Error::Protocol("no descriptor came along".into()))?;
             files::fetch(shared, client, (&link, &path, &run), file).await
         }
-        Request::Chores { link, agent, chores, run } => {
-            let wanted = chores::Wanted { agent, chores, content: body, run };
+        Request::Chores { link, shell, agent, chores, run } => {
+            let wanted = chores::Wanted { shell, agent, chores, content: body, run };
             chores::serve(shared, client, &link, wanted).await
         }
         Request::Lease { run } => lease(shared, client, &run).await,

@@ -222,7 +222,12 @@ impl Link {
 
     /// A running agent of the login account.
     pub(crate) fn login_agent(&self) -> Option<Arc<Agent>> {
-        self.agents().into_iter().find(|agent| !agent.become_started && agent.takes_jobs())
+        self.login_agents().next()
+    }
+
+    /// Those that take jobs.
+    pub(crate) fn login_agents(&self) -> impl Iterator<Item = Arc<Agent>> {
+        self.agents().into_iter().filter(|agent| !agent.become_started && agent.takes_jobs())
     }
 
     /// The process that runs `line` on the target as ssh itself would: with the user's `SendEnv`,

@@ -16,7 +16,7 @@ use crate::{
 use slipstream_modgraph::Library;
 use slipstream_wire::LinkSpec;
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     path::PathBuf,
     sync::{
         Arc, Mutex,
@@ -64,8 +64,8 @@ pub(crate) struct Shared {
 #[derive(Default)]
 struct Run {
     ended: CancellationToken,
-    /// Keys of closures whose files it has looked at.
-    looked_at: HashSet<String>,
+    /// Keys of closures whose files it has looked at, by the names of their modules.
+    looked_at: HashMap<String, String>,
 }
 
 /// Counts one up as long as it lives.
@@ -214,17 +214,16 @@ impl Shared {
         runs.get(run).map(|run| run.ended.clone()).unwrap_or_default()
     }
 
-    /// Tells whether a run has looked at the files of a closure.
-    pub(crate) fn has_looked_at(&self, run: &str, closure: &str) -> bool {
-        let runs = lock(&self.runs);
-        runs.get(run).is_some_and(|run| run.looked_at.contains(closure))
+    /// The key of the closure that a run has looked at for a module.
+    pub(crate) fn looked_at(&self, run: &str, module: &str) -> Option<String> {
+        lock(&self.runs).get(run)?.looked_at.get(module).cloned()
     }
 
-    /// Notes that a run has looked at the files of a closure.
-    pub(crate) fn look_at(&self, run: &str, closure: &str) {
+    /// Notes that a run has looked at the files of a module's closure.
+    pub(crate) fn look_at(&self, run: &str, module: &str, key: &str) {
         let mut runs = lock(&self.runs);
         if let Some(run) = runs.get_mut(run) {
-            run.looked_at.insert(closure.into());
+            run.looked_at.insert(module.into(), key.into());
         }
     }
 

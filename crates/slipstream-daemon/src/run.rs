@@ -244,6 +244,7 @@ async fn answer(
             return Ok(Some(Stop::Again));
         }
         Ok(FromAgent::Chores(outcome)) => Reply::Chores { outcome, out: 0 },
+        Ok(FromAgent::NeedsEnvironment) => Reply::NeedsEnvironment,
         Ok(other) => Reply::Lost { message: format!("the agent answered {other:?}") },
         Err(error) => Reply::Lost { message: format!("the agent answered nonsense: {error}") },
     };

@@ -21,24 +21,31 @@ pub(crate) struct Wanted {
     pub(crate) content: Vec<u8>,
 }
 
-/// Serves a closure from the cache.
-pub(crate) async fn find(shared: &Shared, client: &Client, key: &str, run: &str) -> Result<(), Error> {
-    let known = shared.closures.find(key);
-    let found = match known {
-        Some(closure) if shared.has_looked_at(run, key) => Some(closure),
-        // Looks at hundreds of files, perhaps on a slow file system: other requests go on meanwhile.
-        Some(closure) => {
-            tokio::task::spawn_blocking(move || still_true(&closure).then_some(closure)).await.ok().flatten()
-        }
-        None => None,
+/// Serves a closure from the cache: what the run has found for the module before, or what is true now.
+pub(crate) async fn find(
+    shared: &Shared,
+    client: &Client,
+    key: &str,
+    run: &str,
+    module: &str,
+) -> Result<(), Error> {
+    let found_before = shared.looked_at(run, module).and_then(|key| shared.closures.find(&key));
+    let found = match found_before {
+        Some(closure) => Some(closure),
+        None => found_now(shared, key).await.inspect(|_| shared.look_at(run, module, key)),
     };
     let Some(closure) = found else {
         shared.stats.closure_misses.add(1);
         return client.reply(&Reply::NeedClosure, vec![]).await;
     };
-    shared.look_at(run, key);
     shared.stats.closure_hits.add(1);
     client.reply(&named(&closure), vec![]).await
+}
+
+/// Looks at hundreds of files, perhaps on a slow file system: other requests go on meanwhile.
+async fn found_now(shared: &Shared, key: &str) -> Option<Arc<ClosureInfo>> {
+    let closure = shared.closures.find(key)?;
+    tokio::task::spawn_blocking(move || still_true(&closure).then_some(closure)).await.ok().flatten()
 }
 
 /// Scans a module, and keeps its closure.
@@ -48,7 +55,7 @@ pub(crate) async fn scan(
     wanted: Wanted,
     run: &str,
 ) -> Result<(), Error> {
-    let key = wanted.key.clone();
+    let (name, key) = (wanted.name.clone(), wanted.key.clone());
     let task = {
         let shared = Arc::clone(shared);
         // A scan takes milliseconds: other requests go on meanwhile.
@@ -57,7 +64,7 @@ pub(crate) async fn scan(
     let reply =
         task.await.unwrap_or_else(|error| Reply::AskStock { why: format!("the scan failed: {error}") });
     if matches!(reply, Reply::Closure { .. }) {
-        shared.look_at(run, &key);
+        shared.look_at(run, &name, &key);
     }
     client.reply(&reply, vec![]).await
 }

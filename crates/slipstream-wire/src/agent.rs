@@ -125,6 +125,9 @@ pub enum FromAgent {
         #[serde(default)]
         damaged: bool,
     },
+    /// What stands in the interpreter's place would see the task's environment, and the agent has started without
+    /// it; the job was not begun.
+    NeedsEnvironment,
     /// A module ended; the body holds the rest of its standard output, then of its standard error.
     Exit {
         /// Return code as the target's shell would give it.

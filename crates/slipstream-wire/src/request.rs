@@ -151,8 +151,10 @@ pub enum Request {
     ClosureFind {
         /// What the controller computed it from.
         key: String,
-        /// The run that asks: within one, files are looked at once, as stock does.
+        /// The run that asks: within one, a module's files are looked at once, as stock does.
         run: String,
+        /// The module's full name: what a run has found under it stays, whatever becomes of its file.
+        name: String,
     },
     /// Asks for a closure to be found and stored; the body holds the module's source.
     ClosureScan {
@@ -173,6 +175,8 @@ pub enum Request {
         key: String,
         /// The run that it is for.
         run: String,
+        /// The module's full name.
+        name: String,
         /// The closure.
         closure: ClosureInfo,
     },
@@ -200,6 +204,8 @@ pub enum Request {
     Chores {
         /// The link to use.
         link: String,
+        /// The shell that has to have started it, as its line says it; empty for any.
+        shell: String,
         /// What to start if no such agent runs.
         agent: Option<AgentSpec>,
         /// For the agent, not read here.
@@ -360,6 +366,8 @@ pub enum Reply {
         /// Bytes of the body that are standard output.
         out: u64,
     },
+    /// The agent has to be started with the job's environment; nothing ran.
+    NeedsEnvironment,
     /// No link; nothing ran. The body is ssh's standard error.
     Unreachable {
         /// ssh's return code.

@@ -177,9 +177,14 @@ class Agent(object):
             return
         if self._is_stale(frame, self._objection(frame.control["closure"])):
             return
-        if frame.control["job"]["interpreter"]:
-            self._fingerprint.watch(frame.control["job"]["interpreter"])
-        preload = frame.control["job"]["preload"]
+        job = frame.control["job"]
+        place = _place_of(job["interpreter"])
+        if place:
+            self._fingerprint.watch(place)
+        if place and job["env"] and _is_wrapper(place):
+            self._writer.message(frame.stream, {"op": "needs_environment"})
+            return
+        preload = job["preload"]
         if self._preloaded.load(self._closures.files(frame.control["closure"]), preload):
             spawning.install()
         self._jobs.start(frame, self._preloaded)
@@ -228,6 +233,19 @@ def _working_directory():
     except OSError:
         return cwd, False
     return cwd, True
+
+
+def _place_of(interpreter):
+    """Return the path that a shell finds for an interpreter's name, empty for none."""
+    if not interpreter or "/" in interpreter:
+        return interpreter
+    paths = [os.path.join(folder, interpreter) for folder in os.environ.get("PATH", "").split(os.pathsep)]
+    return next((path for path in paths if os.access(path, os.X_OK)), "")
+
+
+def _is_wrapper(path):
+    """Tell whether something else stands in the interpreter's place, which may read its environment and change it."""
+    return bool(sys.executable) and os.path.realpath(path) != os.path.realpath(sys.executable)
 
 
 def _wake_on_child_end():

@@ -208,8 +208,20 @@ def _exit_code(code):
     if isinstance(code, int):
         # What C has no number for counts as -1.
         return code & 0xFF if -(1 << 63) <= code < 1 << 63 else 255
-    sys.stderr.write("%s\n" % (code,))
+    try:
+        words = "%s\n" % (code,)
+    except BaseException:
+        words = "\n"
+    _complain(words)
     return 1
+
+
+def _complain(words):
+    """Write to standard error as the interpreter itself does, whatever a module has made of ``sys.stderr``."""
+    try:
+        sys.stderr.write(words)
+    except BaseException:
+        os.write(2, words.encode("utf-8", "replace"))
 
 
 def _report_exception():
@@ -217,23 +229,44 @@ def _report_exception():
     kind, error, trace = sys.exc_info()
     # Since 3.8 it dies by the signal, which a shell reports so.
     interrupted = issubclass(kind, KeyboardInterrupt) and sys.version_info >= (3, 8)
-    while trace is not None and trace.tb_frame.f_code.co_filename.startswith("<slipstream "):
-        trace = trace.tb_next
+    trace = _without_ours(trace)
     # Stock has deleted its zip by now: the interpreter finds no source lines to show.
     importer.Loader.sources = False
     try:
-        if sys.excepthook is not sys.__excepthook__:
+        if sys.excepthook is sys.__excepthook__:
+            _print_exception(kind, error, trace)
+        else:
             # Modules of ansible-core 2.17 and later answer from a hook of their own.
             sys.excepthook(kind, error, trace)
-        else:
-            import linecache
-            import traceback
-
-            linecache.clearcache()
-            traceback.print_exception(kind, error, trace)
     except SystemExit as request:
         return _exit_code(request.code)
+    except BaseException:
+        hooks_kind, hooks_error, hooks_trace = sys.exc_info()
+        hooks_error.__context__ = None
+        _complain("Error in sys.excepthook:\n")
+        _print_exception(hooks_kind, hooks_error, _without_ours(hooks_trace))
+        _complain("\nOriginal exception was:\n")
+        _print_exception(kind, error, trace)
     return 130 if interrupted else 1
+
+
+def _without_ours(trace):
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith("<slipstream "):
+        trace = trace.tb_next
+    return trace
+
+
+def _print_exception(kind, error, trace):
+    if sys.stderr is None:
+        return
+    import linecache
+    import traceback
+
+    linecache.clearcache()
+    try:
+        traceback.print_exception(kind, error, trace)
+    except BaseException:
+        os.write(2, b"lost sys.stderr\n")
 
 
 def _finish(code):

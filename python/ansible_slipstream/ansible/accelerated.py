@@ -14,11 +14,20 @@ from ansible.module_utils.common.text.converters import to_bytes, to_text
 from ansible.utils.display import Display
 
 from ..client import AgentStart, Closure, Link, ModuleRequest, Result
-from ..errors import AgentRefused, ChannelClosed, ChoresUndone, DaemonError, LinkLost, RequestFailed, Unreachable
+from ..errors import (
+    AgentRefused,
+    ChannelClosed,
+    ChoresUndone,
+    DaemonError,
+    LinkLost,
+    NeedsEnvironment,
+    RequestFailed,
+    Unreachable,
+)
 from . import runtime
 from .discovery import Discovery
 from .escalation import Escalation, become_secret
-from .ticket import NotStarted, Ticket, says_evicting
+from .ticket import WRAPPERS, NotStarted, Ticket, says_evicting
 
 display = Display()
 
@@ -145,6 +154,10 @@ class Accelerated:
         except AgentRefused as refused:
             display.debug(f"slipstream: no agent on {host}: {to_text(refused.stderr)}")
             raise NotStarted("the agent was refused") from refused
+        except NeedsEnvironment as error:
+            # From now on the start line carries it.
+            WRAPPERS.add(ticket.job["interpreter"])
+            raise NotStarted(str(error)) from error
         except LinkLost as lost:
             runtime.drop_client()
             raise Lost(f"{lost} on {host}; it may have run in part and is not run again") from lost

@@ -22,7 +22,17 @@ from ansible.utils.collection_loader import AnsibleCollectionConfig
 from ..client import Client, Closure, Json, ScanRequest
 from .lanes import baton
 from .versions import HAS_PROFILES, VERSION
-from .world import NEVER, PROFILE, AskStock, Listening, collection, modules_name_profiles, stamp, world
+from .world import (
+    CORE_UTILS_FOLDER,
+    NEVER,
+    PROFILE,
+    AskStock,
+    Listening,
+    collection,
+    modules_name_profiles,
+    stamp,
+    world,
+)
 
 # Modules that hand AnsiballZ's zip to another interpreter, or look into it, need a real one.
 ZIP_MARKS = (
@@ -70,7 +80,7 @@ class ClosureSource:
         Raises:
             AnsibleError: as stock does when a utility can't be found.
         """
-        return client.find_closure(self.key, self._run) or self.compute(client)
+        return client.find_closure(self.key, self._run, self._fqn) or self.compute(client)
 
     def compute(self, client: Client) -> Closure:
         """Have the closure found, and stored by the daemon.
@@ -101,12 +111,12 @@ class ClosureSource:
             stamps.append(NEVER)
         closure = Closure(digest, meta)
         baton.excuse()
-        client.store_closure(self.key, self._run, closure, archive.files, stamps)
+        client.store_closure(self.key, self._run, self._fqn, closure, archive.files, stamps)
         return closure
 
     def _make_key(self) -> str:
         parts = [VERSION, sys.version, sys.prefix, self._name, self._path, self._fqn, self._folders, self._minify]
-        parts += [module_common._MODULE_UTILS_PATH, modules_name_profiles()]
+        parts += [CORE_UTILS_FOLDER, modules_name_profiles()]
         parts += [[str(path) for path in AnsibleCollectionConfig.collection_paths]]
         return hashlib.sha256(json.dumps(parts).encode() + self._content).hexdigest()
 
@@ -131,8 +141,15 @@ class ClosureSource:
             return True
         if any(mark in self._content for mark in ZIP_MARKS):
             return True
-        others = (data for path, data in files.items() if not path.startswith((CORE_UTILS, CORE_PACKAGE)))
+        others = (data for path, data in files.items() if not self._is_cores(path))
         return any(mark in data for data in others for mark in ZIP_MARKS)
+
+    def _is_cores(self, name: str) -> bool:
+        """Tell whether a file of the closure comes with ansible-core; one from elsewhere may have such a name."""
+        if name.startswith(CORE_UTILS):
+            taken = self._candidates(name[len(CORE_UTILS) :])[-1]
+            return taken.startswith(CORE_UTILS_FOLDER + os.sep)
+        return name == CORE_PACKAGE
 
     def _stamps(self, files: dict[str, bytes]) -> list[Json]:
         paths: set[str] = set()
@@ -150,7 +167,7 @@ class ClosureSource:
         """Return the files that stock looks at for a utility, up to the one it takes."""
         stem = relative.removesuffix("/__init__.py").removesuffix(".py")
         looked_at = []
-        for folder in [*self._folders, module_common._MODULE_UTILS_PATH]:
+        for folder in [*self._folders, CORE_UTILS_FOLDER]:
             for path in (f"{folder}/{stem}/__init__.py", f"{folder}/{stem}.py"):
                 looked_at.append(path)
                 if os.path.exists(path):

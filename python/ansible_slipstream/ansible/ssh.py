@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import inspect
 import os
+import shutil
 import stat
 import tempfile
 from typing import Any
@@ -39,6 +40,12 @@ STOCKS_SHELLS = os.path.join(os.path.dirname(shell_plugins.__file__), "")
 # What sshpass returns for a wrong password; stock's error handling knows it.
 SSHPASS_DENIED = 5
 SSH_FAILED = 255
+# What ssh says when it has reached a host and does not get in.
+LOGIN_FAILED = (b"Permission denied", b"Host key verification failed", b"Too many authentication failures")
+# Why there are no links.
+NO_SSH = "another program stands in ssh's place"
+# Executables of which that is known.
+_not_ssh: set[str] = set()
 # What the daemon returns when it can't execute ssh.
 NOT_EXECUTED = 127
 
@@ -65,7 +72,10 @@ class SshConnection(Accelerated):
 
         Stock's `exec_command` and `_run` around this keep their retries and their error texts.
         """
-        helper, ssh = _split_sshpass(cmd, to_text(self.get_option("ssh_executable")).encode())
+        executable = to_text(self.get_option("ssh_executable"))
+        if executable in _not_ssh:
+            return self._stock_bare_run(cmd, in_data, sudoable, checkrc)
+        helper, ssh = _split_sshpass(cmd, executable.encode())
         unreachable = None
         try:
             link = self._link(self._master_arguments(ssh))
@@ -92,10 +102,10 @@ class SshConnection(Accelerated):
             control_path, said = runtime.client().open_link(link)
             self.slipstream_make_room(link, to_text(cmd[-1]))
         except Unreachable as error:
-            if error.rc == NOT_EXECUTED and isinstance(in_data, Ticket):
-                raise NotStarted("ssh can't be executed") from error
-            if error.rc == NOT_EXECUTED:
-                # Stock fails in the same way, before it sends anything, and has the words for it.
+            if self._is_no_ssh(executable, error):
+                if isinstance(in_data, Ticket):
+                    raise NotStarted(NO_SSH) from error
+                self._do_held_by_stock()
                 return self._stock_bare_run(cmd, in_data, sudoable, checkrc)
             unreachable = error
         except DaemonError as error:
@@ -120,6 +130,9 @@ class SshConnection(Accelerated):
     def _split_ssh_args(argstring: str) -> list[str]:
         """Split as stock does: the same few strings, a dozen times for every task."""
         return list(_split(argstring))
+
+    def slipstream_objection(self) -> str | None:
+        return NO_SSH if to_text(self.get_option("ssh_executable")) in _not_ssh else super().slipstream_objection()
 
     def slipstream_prepare(self) -> None:
         super().slipstream_prepare()
@@ -162,7 +175,8 @@ class SshConnection(Accelerated):
         if not wanted:
             return None
         agent = self._login_agent(line)
-        outcome = runtime.client().do_chores(link, agent, wanted, self._chores.content, runtime.RUN.id)
+        shell = line.partition(" -c ")[0]
+        outcome = runtime.client().do_chores(link, shell, agent, wanted, self._chores.content, runtime.RUN.id)
         if outcome is None:
             self._do_held_by_stock()
             return None
@@ -257,7 +271,7 @@ class SshConnection(Accelerated):
 
     def _link(self, arguments: list[bytes]) -> Link:
         """Return the link that a command with these arguments uses."""
-        secret = self.get_option("password") or self._play_context.password
+        secret = self._login_secret()
         environment = text_environment()
         return Link(
             transport="ssh",
@@ -274,6 +288,13 @@ class SshConnection(Accelerated):
             ask_once=self._uses_sshpass(),
             secret=to_text(secret).encode() if secret else b"",
         )
+
+    def _login_secret(self) -> Any:
+        """Return what stock answers ssh's question with, if it may."""
+        with contextlib.suppress(KeyError):
+            if self.get_option("password_mechanism") == "disable":
+                return None
+        return self.get_option("password") or self._play_context.password
 
     def _ssh_vector(self) -> list[bytes]:
         """Return ssh's arguments as stock builds them, without what sshpass needs."""
@@ -305,6 +326,17 @@ class SshConnection(Accelerated):
             with contextlib.suppress(OSError):
                 os.close(descriptor)
         self.sshpass_pipe = None
+
+    def _is_no_ssh(self, executable: str, error: Unreachable) -> bool:
+        """Tell whether there is no link because something else stands in ssh's place, and remember that.
+
+        Such as a program that takes a host and a command from where stock puts them. One that hands its arguments on
+        to ssh says what ssh says. Of what can't be executed stock has the words.
+        """
+        words_of_ssh = error.denied or any(word in error.stderr for word in (self.host.encode(), *LOGIN_FAILED))
+        if error.rc == NOT_EXECUTED or not (words_of_ssh or _is_ssh(executable)):
+            _not_ssh.add(executable)
+        return executable in _not_ssh
 
     def _no_link(
         self, helper: list[bytes], in_data: bytes | None, checkrc: bool, error: Unreachable
@@ -341,6 +373,8 @@ class SshConnection(Accelerated):
         if sftp_action == "put" and self._hold(in_path, out_path):
             shown.transfer(self, in_path, out_path, sftp_action)
             return 0, b"", b""
+        if to_text(self.get_option("ssh_executable")) in _not_ssh:
+            return super()._file_transport_command(in_path, out_path, sftp_action)  # type: ignore[misc,no-any-return]
         link = self._link(self._ssh_vector())
         self._close_sshpass_pipe()
         try:
@@ -357,13 +391,11 @@ class SshConnection(Accelerated):
             raise Lost(f"{lost}: {in_path} to {out_path} on {self.host}") from lost
         except RequestFailed as failed:
             raise AnsibleError(f"failed to transfer file to {in_path} {out_path}:\n\n{failed}\n") from failed
-        except (NoAgent, Unreachable, UnicodeEncodeError) as error:
+        except (DaemonError, OSError, UnicodeEncodeError) as error:
+            # Of what can't be read or written here it has the words.
             display.debug(f"slipstream: stock moves the file: {error}", host=self.host)
-        except OSError as error:
-            raise AnsibleError(f"failed to transfer file to {in_path} {out_path}:\n\n{error}\n") from error
-        except DaemonError as error:
-            display.debug(f"slipstream: stock moves the file: {error}", host=self.host)
-            runtime.drop_client()
+            if isinstance(error, DaemonError) and not isinstance(error, NoAgent | Unreachable):
+                runtime.drop_client()
         self._do_held_by_stock()
         moved: tuple[int, bytes, bytes] = super()._file_transport_command(  # type: ignore[misc]
             in_path, out_path, sftp_action
@@ -448,13 +480,24 @@ def _split_sshpass(cmd: list[bytes], executable: bytes) -> tuple[list[bytes], li
     return [], list(cmd)
 
 
+@functools.lru_cache(256)
+def _is_ssh(executable: str) -> bool:
+    """Tell whether a name or path is that of a program called ``ssh``, and no script."""
+    path = shutil.which(executable) or executable
+    try:
+        with open(path, "rb") as file:
+            return os.path.basename(os.path.realpath(path)) == "ssh" and file.read(2) != b"#!"
+    except OSError:
+        return True
+
+
 def _part_beside(path: str) -> tuple[int, str] | None:
-    """Return a new file that may take a file's place; None where only writing into that file will do."""
+    """Return a new file that may take a file's place; None where only writing into that file will do, or fail."""
     if _is_more_than_content(path):
         return None
     try:
         return tempfile.mkstemp(dir=os.path.dirname(path), prefix=".slipstream-")
-    except PermissionError:
+    except OSError:
         return None
 
 

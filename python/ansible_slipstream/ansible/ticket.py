@@ -35,8 +35,14 @@ TICKET_TEXT = b"""print('{"failed": true, "msg": "a slipstream ticket was run as
 # What an agent imports once for all its modules: what each imports first, and what `command` does.
 PRELOADED = [*ALWAYS, "glob"]
 
-# These matter when the interpreter starts: they stay on the start line, so they make another agent.
-START_VARIABLES = ("PYTHON", "LD_", "LC_", "LANG", "DYLD_", "MALLOC_", "GLIBC_", "OPENSSL_", "HOME")
+# These matter when the interpreter starts, or when what is preloaded is imported (UNIX…: distro's): they stay on the
+# start line, so they make another agent.
+START_VARIABLES = (
+    *("PYTHON", "__PYVENV_", "LD_", "LC_", "LANG", "DYLD_", "MALLOC_", "GLIBC_", "OPENSSL_", "HOME"),
+    *("UNIXCONFDIR", "UNIXUSRLIBDIR"),
+)
+# Interpreters that were found to be wrappers, which may read all of the environment: it goes on the start line, too.
+WRAPPERS: set[str] = set()
 # What stock's command line can set; a shell takes all else for a program's name.
 SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # Names that dash or bash has for itself: read-only, numbers, or made anew by each shell.
@@ -310,9 +316,8 @@ def _shebang(content: bytes, task_vars: Json, templar: Any, stock: Json) -> str:
 
 
 def _interpreter(shebang: str) -> str:
-    """Return the file that the line names, empty where a search decides."""
-    words = shebang[2:].split(None, 1)
-    return words[0] if words and words[0].startswith("/") else ""
+    """Return the name or the path that the line begins with."""
+    return (shebang[2:].split(None, 1) or [""])[0]
 
 
 def _params(name: str, args: Json, profile: str | None) -> bytes:
@@ -352,6 +357,8 @@ def _environment(action: Any, shebang: str) -> dict[str, str]:
         raise DaemonError("a name in the task's environment is none that a shell takes")
     if any(map(SHELLS_OWN_NAME.fullmatch, environment)):
         raise DaemonError("a name in the task's environment is one of the shell's own")
+    if _interpreter(shebang) in WRAPPERS:
+        return {}
     searched = ("PATH" in environment and not shebang.startswith("#!/")) or "/env " in shebang
     at_start = any(name.startswith(START_VARIABLES) for name in environment)
     return {} if at_start or searched else environment

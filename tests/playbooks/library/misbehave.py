@@ -151,6 +151,32 @@ def exit_with_text(module):
     sys.exit("a text")
 
 
+def exit_with_what_cannot_be_said(module):
+    class Mute(object):
+        def __str__(self):
+            raise ValueError("mute")
+
+    sys.exit(Mute())
+
+
+def break_the_hook(module):
+    def hook(*error):
+        raise ValueError("broken hook")
+
+    sys.excepthook = hook
+    raise KeyError("original")
+
+
+def close_stderr(module):
+    sys.stderr.close()
+    raise KeyError("original")
+
+
+def remove_stderr(module):
+    sys.stderr = None
+    raise KeyError("original")
+
+
 def change_process(module):
     os.chdir("/")
     os.umask(0o777)
