@@ -281,6 +281,7 @@ class Client:
                 said += self.open_link(request.link)[1]
             elif reply["op"] == "need_closure":
                 if restore().digest != request.closure:
+                    self._closures.clear()
                     raise RequestFailed("its files have changed since the run began")
             elif reply["op"] == "chores":
                 raise ChoresUndone(reply["why"])

@@ -219,11 +219,13 @@ impl Shared {
         lock(&self.runs).get(run)?.looked_at.get(module).cloned()
     }
 
-    /// Notes that a run has looked at the files of a module's closure.
+    /// Notes that a run has looked at the files of a module's closure; the first one stays as long as it is kept.
     pub(crate) fn look_at(&self, run: &str, module: &str, key: &str) {
         let mut runs = lock(&self.runs);
-        if let Some(run) = runs.get_mut(run) {
-            run.looked_at.insert(module.into(), key.into());
+        let Some(run) = runs.get_mut(run) else { return };
+        let first = run.looked_at.entry(module.into()).or_insert_with(|| key.into());
+        if self.closures.find(first).is_none() {
+            *first = key.into();
         }
     }
 

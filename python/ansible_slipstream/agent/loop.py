@@ -236,16 +236,24 @@ def _working_directory():
 
 
 def _place_of(interpreter):
-    """Return the path that a shell finds for an interpreter's name, empty for none."""
+    """Return the file that a shell finds for an interpreter's name, empty for none or an unusual one."""
+    path = os.path.expanduser(interpreter)
+    if path.startswith("/"):
+        return path
     if not interpreter or "/" in interpreter:
-        return interpreter
-    paths = [os.path.join(folder, interpreter) for folder in os.environ.get("PATH", "").split(os.pathsep)]
-    return next((path for path in paths if os.access(path, os.X_OK)), "")
+        return ""
+    try:
+        paths = [os.path.join(folder, interpreter) for folder in os.environ.get("PATH", "").split(os.pathsep)]
+    except UnicodeError:
+        # Python 2 with a folder that is not ASCII.
+        return ""
+    return next((path for path in paths if os.path.isfile(path) and os.access(path, os.X_OK)), "")
 
 
 def _is_wrapper(path):
     """Tell whether something else stands in the interpreter's place, which may read its environment and change it."""
-    return bool(sys.executable) and os.path.realpath(path) != os.path.realpath(sys.executable)
+    here = sys.executable and os.path.isfile(path)
+    return bool(here) and os.path.realpath(path) != os.path.realpath(sys.executable)
 
 
 def _wake_on_child_end():

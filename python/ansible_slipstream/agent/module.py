@@ -221,7 +221,7 @@ def _complain(words):
     try:
         sys.stderr.write(words)
     except BaseException:
-        os.write(2, words.encode("utf-8", "replace"))
+        os.write(2, words if isinstance(words, bytes) else words.encode("utf-8", "replace"))
 
 
 def _report_exception():
@@ -242,12 +242,19 @@ def _report_exception():
         return _exit_code(request.code)
     except BaseException:
         hooks_kind, hooks_error, hooks_trace = sys.exc_info()
-        hooks_error.__context__ = None
+        _forget_context(hooks_error, error)
         _complain("Error in sys.excepthook:\n")
         _print_exception(hooks_kind, hooks_error, _without_ours(hooks_trace))
         _complain("\nOriginal exception was:\n")
         _print_exception(kind, error, trace)
     return 130 if interrupted else 1
+
+
+def _forget_context(error, context):
+    """The interpreter does not handle one error while it calls its hook for it."""
+    while getattr(error, "__context__", None) not in (None, context):
+        error = error.__context__
+    error.__context__ = None
 
 
 def _without_ours(trace):

@@ -156,8 +156,8 @@ class Accelerated:
             raise NotStarted("the agent was refused") from refused
         except NeedsEnvironment as error:
             # From now on the start line carries it.
-            WRAPPERS.add(ticket.job["interpreter"])
-            raise NotStarted(str(error)) from error
+            WRAPPERS.add((str(self._play_context.remote_addr), ticket.job["interpreter"]))
+            raise NotStarted(str(error), again=True) from error
         except LinkLost as lost:
             runtime.drop_client()
             raise Lost(f"{lost} on {host}; it may have run in part and is not run again") from lost

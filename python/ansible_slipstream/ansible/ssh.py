@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import inspect
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -23,6 +24,7 @@ from ..errors import ChoresUndone, DaemonError, LinkLost, NoAgent, RequestFailed
 from . import options, runtime, shown
 from .accelerated import Accelerated, Lost, text_environment, working_folder
 from .chores import Chores, HeldFile, HeldMode
+from .fetched import into_place
 from .lanes import baton
 from .ticket import NotStarted, Ticket
 
@@ -40,12 +42,17 @@ STOCKS_SHELLS = os.path.join(os.path.dirname(shell_plugins.__file__), "")
 # What sshpass returns for a wrong password; stock's error handling knows it.
 SSHPASS_DENIED = 5
 SSH_FAILED = 255
-# What ssh says when it has reached a host and does not get in.
-LOGIN_FAILED = (b"Permission denied", b"Host key verification failed", b"Too many authentication failures")
+# What ssh, or the daemon for it, says when it does not get to a host, or not in.
+WORDS_OF_SSH = re.compile(
+    rb"^ssh: connect to host|^Connection (?:closed|reset|timed out)|^(?:kex|ssh)_exchange_identification|^slipstreamd "
+    rb"|^channel \d+: open failed|^stdio forwarding|Permission denied|^Host key verification failed"
+    rb"|Too many authentication failures",
+    re.MULTILINE,
+)
 # Why there are no links.
 NO_SSH = "another program stands in ssh's place"
-# Executables of which that is known.
-_not_ssh: set[str] = set()
+# Executables of which that is to be assumed, and for which host; known to this process.
+_not_ssh: set[tuple[str, str]] = set()
 # What the daemon returns when it can't execute ssh.
 NOT_EXECUTED = 127
 
@@ -63,6 +70,8 @@ class SshConnection(Accelerated):
 
     def get_option(self, option: str, hostvars: Any = None) -> Any:
         value = super().get_option(option, hostvars)  # type: ignore[misc]
+        if option == "pipelining" and self._has_no_ssh():
+            return value
         return self.slipstream_stock_option(value, option)
 
     def _bare_run(
@@ -73,8 +82,8 @@ class SshConnection(Accelerated):
         Stock's `exec_command` and `_run` around this keep their retries and their error texts.
         """
         executable = to_text(self.get_option("ssh_executable"))
-        if executable in _not_ssh:
-            return self._stock_bare_run(cmd, in_data, sudoable, checkrc)
+        if self._has_no_ssh():
+            return self._run_without_ssh(cmd, in_data, sudoable, checkrc)
         helper, ssh = _split_sshpass(cmd, executable.encode())
         unreachable = None
         try:
@@ -103,10 +112,7 @@ class SshConnection(Accelerated):
             self.slipstream_make_room(link, to_text(cmd[-1]))
         except Unreachable as error:
             if self._is_no_ssh(executable, error):
-                if isinstance(in_data, Ticket):
-                    raise NotStarted(NO_SSH) from error
-                self._do_held_by_stock()
-                return self._stock_bare_run(cmd, in_data, sudoable, checkrc)
+                return self._run_without_ssh(cmd, in_data, sudoable, checkrc)
             unreachable = error
         except DaemonError as error:
             runtime.drop_client()
@@ -132,7 +138,7 @@ class SshConnection(Accelerated):
         return list(_split(argstring))
 
     def slipstream_objection(self) -> str | None:
-        return NO_SSH if to_text(self.get_option("ssh_executable")) in _not_ssh else super().slipstream_objection()
+        return NO_SSH if self._has_no_ssh() else super().slipstream_objection()
 
     def slipstream_prepare(self) -> None:
         super().slipstream_prepare()
@@ -333,10 +339,30 @@ class SshConnection(Accelerated):
         Such as a program that takes a host and a command from where stock puts them. One that hands its arguments on
         to ssh says what ssh says. Of what can't be executed stock has the words.
         """
-        words_of_ssh = error.denied or any(word in error.stderr for word in (self.host.encode(), *LOGIN_FAILED))
-        if error.rc == NOT_EXECUTED or not (words_of_ssh or _is_ssh(executable)):
-            _not_ssh.add(executable)
-        return executable in _not_ssh
+        if error.rc == NOT_EXECUTED:
+            return True
+        names_host = re.search(rb"(?<![\w.-])%s(?![\w-])" % re.escape(to_bytes(self.host)), error.stderr)
+        is_silent = error.rc == SSH_FAILED and not error.stderr
+        if names_host or is_silent or error.denied or WORDS_OF_SSH.search(error.stderr) or _is_ssh(executable):
+            return False
+        _not_ssh.add((executable, to_text(self.host)))
+        return True
+
+    def _run_without_ssh(
+        self, cmd: list[bytes], in_data: bytes | None, sudoable: bool, checkrc: bool
+    ) -> tuple[int, bytes, bytes]:
+        """Run a command as stock does, or say that nothing has run."""
+        if isinstance(in_data, Ticket):
+            self._close_sshpass_pipe()
+            raise NotStarted(NO_SSH)
+        self._do_held_by_stock()
+        return self._stock_bare_run(cmd, in_data, sudoable, checkrc)
+
+    def _has_no_ssh(self) -> bool:
+        if not _not_ssh:
+            return False
+        host = self.get_option("host") or self._play_context.remote_addr
+        return (to_text(self.get_option("ssh_executable")), to_text(host)) in _not_ssh
 
     def _no_link(
         self, helper: list[bytes], in_data: bytes | None, checkrc: bool, error: Unreachable
@@ -373,7 +399,8 @@ class SshConnection(Accelerated):
         if sftp_action == "put" and self._hold(in_path, out_path):
             shown.transfer(self, in_path, out_path, sftp_action)
             return 0, b"", b""
-        if to_text(self.get_option("ssh_executable")) in _not_ssh:
+        if self._has_no_ssh():
+            self._do_held_by_stock()
             return super()._file_transport_command(in_path, out_path, sftp_action)  # type: ignore[misc,no-any-return]
         link = self._link(self._ssh_vector())
         self._close_sshpass_pipe()
@@ -383,7 +410,7 @@ class SshConnection(Accelerated):
             if sftp_action == "put":
                 self._put(link, in_path, out_path)
             else:
-                self._fetch(link, in_path, out_path)
+                into_place(out_path, functools.partial(runtime.client().fetch, link, in_path, runtime.RUN.id))
             shown.transfer(self, in_path, out_path, sftp_action)
             return 0, b"", b""
         except LinkLost as lost:
@@ -428,32 +455,6 @@ class SshConnection(Accelerated):
             mode = stat.S_IMODE(os.fstat(source.fileno()).st_mode) & 0o777
             runtime.client().put(link, out_path, mode, runtime.RUN.id, source.fileno())
 
-    @staticmethod
-    def _fetch(link: Link, in_path: str, out_path: str) -> None:
-        """Write beside the destination and rename: a transfer that breaks leaves nothing behind."""
-        final = os.path.realpath(out_path)
-        beside = _part_beside(final)
-        if beside is None:
-            with open(final, "wb") as target:
-                runtime.client().fetch(link, in_path, runtime.RUN.id, target.fileno())
-            return
-        descriptor, part = beside
-        try:
-            try:
-                mode = runtime.client().fetch(link, in_path, runtime.RUN.id, descriptor)
-            finally:
-                os.close(descriptor)
-            # sftp makes what it fetches writable for its owner, and honours the umask.
-            os.umask(umask := os.umask(0))
-            with contextlib.suppress(FileNotFoundError):
-                mode, umask = stat.S_IMODE(os.stat(final).st_mode), 0
-            os.chmod(part, (mode & 0o777 | stat.S_IWUSR) & ~umask)
-            os.rename(part, final)
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(part)
-            raise
-
     def reset(self) -> None:
         """End our link with its agents, then what stock may have opened."""
         self.host = self.get_option("host") or self._play_context.remote_addr
@@ -489,26 +490,6 @@ def _is_ssh(executable: str) -> bool:
             return os.path.basename(os.path.realpath(path)) == "ssh" and file.read(2) != b"#!"
     except OSError:
         return True
-
-
-def _part_beside(path: str) -> tuple[int, str] | None:
-    """Return a new file that may take a file's place; None where only writing into that file will do, or fail."""
-    if _is_more_than_content(path):
-        return None
-    try:
-        return tempfile.mkstemp(dir=os.path.dirname(path), prefix=".slipstream-")
-    except OSError:
-        return None
-
-
-def _is_more_than_content(path: str) -> bool:
-    """Tell whether another file in its place would be another thing: a device, another's file, one of two names."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return False
-    ours = (found.st_uid, found.st_gid) == (os.geteuid(), os.getegid())
-    return not (stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and ours)
 
 
 def _of_the_link(environment: dict[str, str]) -> dict[str, str]:

@@ -41,8 +41,10 @@ START_VARIABLES = (
     *("PYTHON", "__PYVENV_", "LD_", "LC_", "LANG", "DYLD_", "MALLOC_", "GLIBC_", "OPENSSL_", "HOME"),
     *("UNIXCONFDIR", "UNIXUSRLIBDIR"),
 )
-# Interpreters that were found to be wrappers, which may read all of the environment: it goes on the start line, too.
-WRAPPERS: set[str] = set()
+# Interpreters that were found to be wrappers, by address of the host: all of the environment goes on the start line.
+WRAPPERS: set[tuple[str, str]] = set()
+# So many are tried before stock runs a module.
+TICKETS = 2
 # What stock's command line can set; a shell takes all else for a program's name.
 SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # Names that dash or bash has for itself: read-only, numbers, or made anew by each shell.
@@ -80,12 +82,13 @@ class Ticket(bytes):
 class NotStarted(AnsibleAuthenticationFailure):  # type: ignore[misc]
     """No agent could be started and nothing ran: the module goes through stock Ansible, for the reason it names.
 
-    Of this base because stock's ssh connection must not try again on its own.
+    Of this base because stock's ssh connection must not try again on its own. ``again``: another ticket may do.
     """
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, again: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.again = again
 
 
 @dataclass
@@ -129,11 +132,14 @@ def _configure_module(self: Any, *args: Any, **kwargs: Any) -> Any:
 
 def _execute_module(self: Any, *args: Any, **kwargs: Any) -> Any:
     """Note whether the module is wrapped for async, and run through stock what no agent takes."""
-    try:
-        return _execute_noted(self, *args, **kwargs)
-    except NotStarted as refused:
-        # Stock runs outside of this handler: what it raises has no cause but its own.
-        reason = refused.reason
+    for _ in range(TICKETS):
+        try:
+            return _execute_noted(self, *args, **kwargs)
+        except NotStarted as refused:
+            # Stock runs outside of this handler: what it raises has no cause but its own.
+            reason, again = refused.reason, refused.again
+        if not again:
+            break
     with self._connection.slipstream_off(reason):
         return _execute_noted(self, *args, **kwargs)
 
@@ -357,7 +363,7 @@ def _environment(action: Any, shebang: str) -> dict[str, str]:
         raise DaemonError("a name in the task's environment is none that a shell takes")
     if any(map(SHELLS_OWN_NAME.fullmatch, environment)):
         raise DaemonError("a name in the task's environment is one of the shell's own")
-    if _interpreter(shebang) in WRAPPERS:
+    if (str(action._play_context.remote_addr), _interpreter(shebang)) in WRAPPERS:
         return {}
     searched = ("PATH" in environment and not shebang.startswith("#!/")) or "/env " in shebang
     at_start = any(name.startswith(START_VARIABLES) for name in environment)

@@ -65,8 +65,8 @@ class Lane:
         self.choice = choice
         # The dictionary ``vars`` whose values are this lane's own.
         self.own_vars: Any = None
-        # Python's own warnings that it has shown.
-        self.warned: set[Any] = set()
+        # Python's own warnings that it has shown, and when.
+        self.warned: dict[Any, int] = {}
         self._computed_s = 0.0
         self._news = news
         self.on_end = news.tell
