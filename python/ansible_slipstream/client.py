@@ -437,6 +437,12 @@ def _greet(settings: Settings, start: bool) -> tuple[_native.Channel, str, int]:
             continue
         reply = json.loads(control or b"{}")
         if reply.get("op") == "welcome":
+            # Who has not come to run anything may look at any.
+            if start and reply["surroundings"] != daemon.surroundings():
+                raise DaemonError(
+                    f"the slipstreamd in {settings.state_dir} runs in other namespaces or with other privileges than "
+                    "this process; give it another folder (dir in [slipstream], or SLIPSTREAM_DIR)"
+                )
             return channel, reply["salt"], reply["pid"]
         if reply.get("op") != "retiring":
             break

@@ -12,17 +12,20 @@ pub(crate) struct Config {
     pub(crate) log: String,
     /// What ssh runs to ask for a secret.
     pub(crate) askpass: PathBuf,
+    /// Told to clients, which compare it with their own.
+    pub(crate) surroundings: String,
 }
 
 impl Config {
     pub(crate) fn parse(args: Vec<String>) -> Result<Self, Error> {
-        let (mut dir, mut askpass) = (None, None);
+        let (mut dir, mut askpass, mut surroundings) = (None, None, String::new());
         let (mut idle, mut log) = (Duration::from_secs(300), "info".to_owned());
         let mut args = args.into_iter();
         while let Some(name) = args.next() {
             let value = args.next().ok_or_else(|| Error::Usage(format!("{name} wants a value")))?;
             match name.as_str() {
                 "--dir" => dir = Some(PathBuf::from(value)),
+                "--surroundings" => surroundings = value,
                 "--askpass" => askpass = Some(PathBuf::from(value)),
                 "--log" => log = value,
                 "--idle" => idle = seconds(&value)?,
@@ -34,7 +37,7 @@ impl Config {
             Some(path) => path,
             None => std::env::current_exe()?,
         };
-        Ok(Self { dir, idle, log, askpass })
+        Ok(Self { dir, idle, log, askpass, surroundings })
     }
 
     /// Where clients connect.

@@ -27,8 +27,9 @@ pub(crate) async fn serve(shared: Arc<Shared>, mut client: Client) -> Result<(),
         shared.socket_gone.cancelled().await;
         return client.reply(&Reply::Retiring { version: VERSION.into() }, vec![]).await;
     }
-    let (version, pid) = (VERSION.to_owned(), std::process::id());
-    client.reply(&Reply::Welcome { version, pid, salt: shared.salt.clone() }, vec![]).await?;
+    let (version, pid, salt) = (VERSION.to_owned(), std::process::id(), shared.salt.clone());
+    let surroundings = shared.config.surroundings.clone();
+    client.reply(&Reply::Welcome { version, pid, salt, surroundings }, vec![]).await?;
     loop {
         let (frame, descriptor) = client.receive().await?;
         dispatch(&shared, &mut client, frame, descriptor).await?;

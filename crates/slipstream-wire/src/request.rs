@@ -318,6 +318,8 @@ pub enum Reply {
         pid: u32,
         /// Goes into digests of secrets; new with every daemon.
         salt: String,
+        /// As whoever has started it describes what it has from there: namespaces, privileges.
+        surroundings: String,
     },
     /// The daemon is of another version and makes room: connect again.
     Retiring {

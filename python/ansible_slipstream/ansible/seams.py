@@ -52,7 +52,6 @@ SEAMS: tuple[tuple[Any, str, tuple[str, ...]], ...] = (
     (shell_plugins.ShellBase, "mkdtemp", ("self", "basefile", "system", "mode", "tmpdir")),
     (shell_plugins.ShellBase, "remove", ("self", "path", "recurse")),
     (strategy_plugins.StrategyBase, "_queue_task", ("self", "host", "task", "task_vars", "play_context")),
-    (strategy_plugins.StrategyBase, "_process_pending_results", ("self", "iterator")),
     (strategy_plugins, "results_thread_main", ("strategy",)),
     (
         strategy_plugins.WorkerProcess,

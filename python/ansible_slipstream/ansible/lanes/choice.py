@@ -12,8 +12,17 @@ from collections.abc import Iterator
 from typing import Any
 
 import ansible
-from ansible import constants
-from ansible.plugins.loader import action_loader, connection_loader, lookup_loader, module_loader, shell_loader
+from ansible import constants, context
+from ansible.plugins import loader as loaders
+from ansible.plugins.loader import (
+    action_loader,
+    become_loader,
+    connection_loader,
+    lookup_loader,
+    module_loader,
+    shell_loader,
+    vars_loader,
+)
 from ansible.utils.display import Display
 
 from .found import aside
@@ -29,6 +38,8 @@ SHELLS = frozenset({"sh", "ansible.builtin.sh", "ansible.legacy.sh"})
 EXCLUDED_ACTIONS = frozenset({"pause", "reboot", "wait_for_connection"})
 # Signal handlers, the loop of the main thread, connections that belong to the thread that opened them.
 NEEDS_MAIN_THREAD = re.compile(r"^\s*(?:import|from)\s+(?:asyncio|signal|sqlite3)\b", re.MULTILINE)
+# Methods of the display by which loaders tell what they do.
+WORDS_OF_SEARCHES = frozenset({"v", "vv", "vvv", "vvvv"})
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 CORE_FOLDER = os.path.dirname(os.path.abspath(ansible.__file__)) + os.sep
 OUR_FOLDERS = (
@@ -98,6 +109,8 @@ class Choice:
             return "debugger"
         if self._moved and _place(task) in self._moved:
             return "lookup of a third party"
+        if not alone and vars_need_main_thread():
+            return "vars plugin that needs the main thread"
         if not alone and self._blocked and _place(task) in self._blocked:
             return "waits"
         if not alone and not in_shards and self.computes(task):
@@ -135,12 +148,22 @@ def _is_third_partys(loader: Any, name: str, collections: tuple[str, ...] = ()) 
 
 @functools.cache
 def needs_main_thread(loader: Any, name: str) -> bool:
-    """Tell whether a filter or test of a third party imports what works in a main thread only."""
+    """Tell whether a filter, test or become plugin of a third party imports what works in a main thread only."""
     path = None
     with contextlib.suppress(Exception):
         # One of Jinja's own is not there.
         path = loader.get(name)._original_path
-    if path is None or path.startswith(CORE_FOLDER):
+    return path is not None and _names_main_thread(path)
+
+
+@functools.cache
+def vars_need_main_thread() -> bool:
+    """Tell whether that holds for a vars plugin."""
+    return any(_names_main_thread(plugin._original_path) for plugin in vars_loader.all(class_only=True))
+
+
+def _names_main_thread(path: str) -> bool:
+    if path.startswith(CORE_FOLDER):
         return False
     with open(path, encoding="utf-8", errors="replace") as file:
         return NEEDS_MAIN_THREAD.search(file.read()) is not None
@@ -186,11 +209,26 @@ def _connection(task: Any, task_vars: dict[str, Any]) -> str | None:
         default = "local" if name in LOCAL_NAMES else task.connection
     else:
         variables, default = task_vars, task.connection
-    connection = variables.get("ansible_connection")
-    if not _is_known(connection_loader, default if connection is None else connection, CONNECTIONS):
-        return "connection"
-    if not _is_known(shell_loader, variables.get("ansible_shell_type") or "sh", SHELLS):
-        return "shell"
+    # The task's own variables, its blocks' and its play's are with those of the host that it is of.
+    for known in (variables, task_vars):
+        connection = known.get("ansible_connection")
+        if not _is_known(connection_loader, default if connection is None else connection, CONNECTIONS):
+            return "connection"
+        if not _is_known(shell_loader, known.get("ansible_shell_type") or "sh", SHELLS):
+            return "shell"
+    return _become(task, task_vars, variables)
+
+
+def _become(task: Any, *variables: Any) -> str | None:
+    """Return an objection to a become plugin that may be used."""
+    names = [known.get("ansible_become_method") for known in variables]
+    for name in {task.become_method, context.CLIARGS.get("become_method"), constants.DEFAULT_BECOME_METHOD, *names}:
+        if name is None:
+            continue
+        if not isinstance(name, str) or "{" in name:
+            return "become method is a template"
+        if needs_main_thread(become_loader, str.__str__(name)):
+            return "become plugin that needs the main thread"
     return None
 
 
@@ -243,8 +281,18 @@ def _objection_to_action(path: str) -> str | None:
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
     """Search without words: stock says where it is redirected to when it searches itself."""
-    verbosity, display.verbosity = display.verbosity, -1
+    loaders.display = _Quiet()
     try:
         yield
     finally:
-        display.verbosity = verbosity
+        loaders.display = display
+
+
+class _Quiet:
+    """The display for loaders, of which other threads need theirs meanwhile."""
+
+    def __getattr__(self, name: str) -> Any:
+        return self._say_nothing if name in WORDS_OF_SEARCHES else getattr(display, name)
+
+    def _say_nothing(self, *_args: Any, **_kwargs: Any) -> None:
+        pass

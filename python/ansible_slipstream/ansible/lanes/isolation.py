@@ -39,8 +39,8 @@ def install() -> None:
         _divide_variables()
     if WORKERS_ASK:
         _answer_directly()
+    _divide_commands()
     if WORKERS_ARE_DETACHED:
-        _divide_sessions()
         divide_output()
 
 
@@ -156,17 +156,29 @@ def flush_output() -> None:
             stream.flush()
 
 
+# What ansible-core's own code keeps in globals: the opener that the lookup `url` installs, whether there is an sshpass.
+_GLOBALS = (("urllib.request", "_opener"), ("ansible.plugins.connection.ssh", "SSHPASS_AVAILABLE"))
+
+
 class ProcessState:
-    """Working folder, umask and environment of this process, which a worker has for itself."""
+    """Working folder, umask and environment of this process, and some globals, which a worker has for itself."""
 
     def __init__(self) -> None:
         self._folder, self._environment = _folder(), dict(os.environb)
         os.umask(umask := os.umask(0o077))
         self._umask = umask
+        self._globals = [(name, getattr(sys.modules.get(module), name, None)) for module, name in _GLOBALS]
+
+    def for_command(self) -> dict[str, Any]:
+        """Return it as arguments of ``Popen``."""
+        return {"cwd": self._folder, "env": dict(self._environment), "umask": self._umask}
 
     def restore(self) -> None:
         """Make them what they were."""
         os.umask(self._umask)
+        for (module, _), (name, value) in zip(_GLOBALS, self._globals, strict=True):
+            if hasattr(sys.modules.get(module), name):
+                setattr(sys.modules[module], name, value)
         if self._folder is not None and _folder() != self._folder:
             with contextlib.suppress(OSError):
                 os.chdir(self._folder)
@@ -188,36 +200,48 @@ def stray_output() -> dict[str, io.StringIO]:
     return {"stdout": io.StringIO(), "stderr": io.StringIO()}
 
 
-def _divide_sessions() -> None:
-    """Start a lane's commands as a worker would have: away from the playbook's session, ended with their task."""
+def _divide_commands() -> None:
+    """Start a lane's commands as a worker would have: in its folder, with its environment, in a session of its own.
+
+    A command that a lane waits for starts when others may run, and the process is no longer as it was for that lane.
+    """
     stock_init: Any = subprocess.Popen.__init__
 
     @functools.wraps(stock_init)
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
         lane = lane_of_code()
-        if lane is None or OWN_WAYS & kwargs.keys():
+        if lane is None:
             stock_init(self, *args, **kwargs)
             return
+        own = {} if lane.kept_state is None else _missing(lane.kept_state.for_command(), len(args), kwargs)
+        if not WORKERS_ARE_DETACHED or OWN_WAYS & kwargs.keys():
+            stock_init(self, *args, **own, **kwargs)
+            return
         with lane.starting_process():
-            stock_init(self, *args, **_session(lane.task_vars), **_streams(len(args), kwargs), **kwargs)
+            stock_init(self, *args, **_session(lane.task_vars), **_streams(len(args), kwargs), **own, **kwargs)
             lane.children.append(self)
 
     setattr(subprocess.Popen, "__init__", init)  # noqa: B010 - an assignment would have to lie about types
 
 
-# The places of Popen's arguments.
-_STREAMS = {"stdin": 3, "stdout": 4, "stderr": 5}
+# The places of Popen's arguments; the umask has none.
+_PLACES = {"stdin": 3, "stdout": 4, "stderr": 5, "cwd": 9, "env": 10, "umask": 99}
 
 
 def _streams(count: int, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Return a worker's own streams, which lead nowhere, for those that ``count`` arguments and ``kwargs`` leave out.
+    """Return a worker's own streams, which lead nowhere, for those that are left out.
 
     Stock's task queue manager has those of this process closed for every command.
     """
-    missing = [name for name, place in _STREAMS.items() if count <= place and kwargs.get(name) is None]
+    return _missing(dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL), count, kwargs)
+
+
+def _missing(defaults: dict[str, Any], count: int, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Return the ``defaults`` that ``count`` arguments and ``kwargs`` leave out, and take them out of these."""
+    missing = {name: value for name, value in defaults.items() if count <= _PLACES[name] and kwargs.get(name) is None}
     for name in missing:
         kwargs.pop(name, None)
-    return dict.fromkeys(missing, subprocess.DEVNULL)
+    return missing
 
 
 def _session(task_vars: dict[str, Any]) -> dict[str, Any]:

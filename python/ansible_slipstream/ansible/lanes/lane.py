@@ -58,6 +58,8 @@ class Lane:
         self.baton = shared_baton
         self.delivering = False
         self.children: list[Any] = []
+        # What the process is for this lane, while it is left.
+        self.kept_state: isolation.ProcessState | None = None
         # Whether one is starting, and whether more may.
         self.starting = False
         self._ending = False
@@ -174,13 +176,25 @@ class Lane:
     @contextlib.contextmanager
     def process_left(self) -> Iterator[None]:
         """Leave the process, for the while of a wait, as it was before the lane began."""
+        mine = self.kept_state = isolation.ProcessState()
+        self._before.restore()
+        try:
+            yield
+        finally:
+            self.kept_state = None
+            mine.restore()
+            stock_module.current_worker = self
+
+    @contextlib.contextmanager
+    def _outside(self) -> Iterator[None]:
+        """Be in the process that results are taken in, and let what callbacks do to it last."""
         mine = isolation.ProcessState()
         self._before.restore()
         try:
             yield
         finally:
+            self._before = isolation.ProcessState()
             mine.restore()
-            stock_module.current_worker = self
 
     def held(self, computed_s: float, blocked_s: float) -> None:
         """Let it be known what the task costs the others."""
@@ -295,7 +309,8 @@ class Lane:
         try:
             # As in stock's results thread, which knows nothing of the task that the worker was in.
             outside = contextvars.Context()
-            outside.run(strategy_plugins.results_thread_main, _Delivery(self._strategy, item, self.results))
+            with self._outside():
+                outside.run(strategy_plugins.results_thread_main, _Delivery(self._strategy, item, self.results))
         finally:
             self.delivering = False
 
