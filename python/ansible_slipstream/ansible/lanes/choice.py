@@ -148,7 +148,7 @@ def _is_third_partys(loader: Any, name: str, collections: tuple[str, ...] = ()) 
 
 @functools.cache
 def needs_main_thread(loader: Any, name: str) -> bool:
-    """Tell whether a filter, test or become plugin of a third party imports what works in a main thread only."""
+    """Tell whether a filter or test of a third party imports what works in a main thread only."""
     path = None
     with contextlib.suppress(Exception):
         # One of Jinja's own is not there.
@@ -162,6 +162,7 @@ def vars_need_main_thread() -> bool:
     return any(_names_main_thread(plugin._original_path) for plugin in vars_loader.all(class_only=True))
 
 
+@functools.lru_cache(256)
 def _names_main_thread(path: str) -> bool:
     if path.startswith(CORE_FOLDER):
         return False
@@ -179,6 +180,7 @@ def forget_plugins() -> None:
     _paths.clear()
     _actions.clear()
     needs_main_thread.cache_clear()
+    _names_main_thread.cache_clear()
 
 
 def is_known_strategy(strategy: type) -> bool:
@@ -227,7 +229,9 @@ def _become(task: Any, *variables: Any) -> str | None:
             continue
         if not isinstance(name, str) or "{" in name:
             return "become method is a template"
-        if needs_main_thread(become_loader, str.__str__(name)):
+        # By its file: stock's process of the playbook does not import it.
+        name = str.__str__(name)
+        if _is_third_partys(become_loader, name) and _names_main_thread(_paths[become_loader, name, ()]):
             return "become plugin that needs the main thread"
     return None
 
