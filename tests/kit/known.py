@@ -38,6 +38,7 @@ KNOWN: tuple[Known, ...] = (
     Known(
         "failures", "interrupted", "module_stderr", "from 2.19 on without AnsiballZ's frames", r"(?s)Trace.*<stdin>.*"
     ),
+    Known("files", "fetch below a file", "exception", "up to 2.18 it shows the controller's own stack, which is ours"),
     Known("modules", "files by nonsense", "exception", "up to 2.18 it shows the controller's own stack, which is ours"),
     Known(".*", ".*", "msg", "stock may find that ssh has ended by writing to it", r".*could not be sent.*Broken pipe"),
 )

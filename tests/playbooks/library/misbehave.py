@@ -167,11 +167,6 @@ def break_the_hook(module):
     raise KeyError("original")
 
 
-def close_stderr(module):
-    sys.stderr.close()
-    raise KeyError("original")
-
-
 def remove_stderr(module):
     sys.stderr = None
     raise KeyError("original")
