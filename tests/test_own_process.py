@@ -155,6 +155,20 @@ def test_what_a_callback_does_to_the_process_stays(play: Play, hosts: str) -> No
     assert {event.result["msg"] for event in run.events if event.task == "seen"} == {"set"}
 
 
+def test_what_a_callback_does_while_other_hosts_wait_stays(play: Play) -> None:
+    once = CALLBACK.replace("v2_runner_item_on_ok", "v2_runner_on_ok").replace(
+        "        os.environ",
+        "        if result._host.name == 'lane1' and result._result.get('stdout') == 'first':\n            os.environ",
+    )
+    play.file("callback_plugins/sets.py", once)
+    tasks = """\
+- {shell: "{{ 'echo first' if inventory_hostname == 'lane1' else 'sleep 1' }}"}
+- {name: seen, debug: {msg: "{{ lookup('env', 'FROM_CALLBACK') }}"}}
+"""
+    run = play.compare(TWO, tasks)
+    assert {event.result["msg"] for event in run.events if event.task == "seen"} == {"set"}
+
+
 def test_local_task_runs_in_the_namespaces_of_its_playbook(venv: Path, sshd: Sshd, open_folder: Path) -> None:
     playbook = open_folder / "play.yml"
     playbook.write_text("[{hosts: localhost, gather_facts: false, tasks: [{command: readlink /proc/self/ns/net}]}]")

@@ -438,11 +438,8 @@ def _greet(settings: Settings, start: bool) -> tuple[_native.Channel, str, int]:
         reply = json.loads(control or b"{}")
         if reply.get("op") == "welcome":
             # Who has not come to run anything may look at any.
-            if start and reply["surroundings"] != daemon.surroundings():
-                raise DaemonError(
-                    f"the slipstreamd in {settings.state_dir} runs in other namespaces or with other privileges than "
-                    "this process; give it another folder (dir in [slipstream], or SLIPSTREAM_DIR)"
-                )
+            if start:
+                _check_surroundings(reply.get("surroundings", ""), settings)
             return channel, reply["salt"], reply["pid"]
         if reply.get("op") != "retiring":
             break
@@ -450,6 +447,17 @@ def _greet(settings: Settings, start: bool) -> tuple[_native.Channel, str, int]:
         f"the slipstreamd in {settings.state_dir} is of another version than this client ({__version__}) "
         f"and does not make room; end it with `slipstream stop` of its own installation (process id in "
         f"{os.path.join(settings.state_dir, 'daemon.log')})"
+    )
+
+
+def _check_surroundings(theirs: str, settings: Settings) -> None:
+    mine = daemon.surroundings()
+    if theirs == mine:
+        return
+    differing = sorted({word.partition(":")[0] for word in {*theirs.split()} ^ {*mine.split()}})
+    raise DaemonError(
+        f"the slipstreamd in {settings.state_dir} was started in other surroundings than this playbook "
+        f"({', '.join(differing)} differ); give this one another folder (dir in [slipstream], or SLIPSTREAM_DIR)"
     )
 
 

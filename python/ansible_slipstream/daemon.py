@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import os
 import sys
 import sysconfig
@@ -14,22 +13,22 @@ from .settings import Settings
 PROGRAM = "slipstreamd"
 
 
-# What a process has that one of another account's same name may not have: where it is, and what it may do.
+# Where a process is, and what whatever it starts may do at most.
 NAMESPACES = ("mnt", "net", "pid", "user", "uts", "ipc")
-PRIVILEGES = ("CapEff:", "CapBnd:", "NoNewPrivs:", "Seccomp:")
+LIMITS = ("CapBnd:", "NoNewPrivs:", "Seccomp:")
 
 
 @functools.cache
 def surroundings() -> str:
-    """Return what local tasks and ssh have from the process that starts them, as a digest; empty outside of Linux."""
+    """Return what local tasks and ssh have from the process that starts them, word by word; empty outside of Linux."""
     try:
-        parts = [os.readlink(f"/proc/self/ns/{name}") for name in NAMESPACES]
+        words = [os.readlink(f"/proc/self/ns/{name}") for name in NAMESPACES]
         root = os.stat("/")
         with open("/proc/self/status", encoding="ascii", errors="replace") as status:
-            parts += [line.strip() for line in status if line.startswith(PRIVILEGES)]
+            words += ["".join(line.split()) for line in status if line.startswith(LIMITS)]
     except OSError:
         return ""
-    return hashlib.sha256(repr([*parts, root.st_dev, root.st_ino]).encode()).hexdigest()[:16]
+    return " ".join([*words, f"root:{root.st_dev}:{root.st_ino}"])
 
 
 def start_command() -> list[str]:

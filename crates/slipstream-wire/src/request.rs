@@ -319,6 +319,7 @@ pub enum Reply {
         /// Goes into digests of secrets; new with every daemon.
         salt: String,
         /// As whoever has started it describes what it has from there: namespaces, privileges.
+        #[serde(default)]
         surroundings: String,
     },
     /// The daemon is of another version and makes room: connect again.

@@ -158,8 +158,9 @@ def needs_main_thread(loader: Any, name: str) -> bool:
 
 @functools.cache
 def vars_need_main_thread() -> bool:
-    """Tell whether that holds for a vars plugin."""
-    return any(_names_main_thread(plugin._original_path) for plugin in vars_loader.all(class_only=True))
+    """Tell whether that holds for a vars plugin that stock's process of the playbook has loaded."""
+    plugins = [vars_loader.get(name) for name in list(vars_loader._plugin_instance_cache or ())]
+    return any(_names_main_thread(plugin._original_path) for plugin in plugins if plugin is not None)
 
 
 @functools.lru_cache(256)
@@ -180,6 +181,7 @@ def forget_plugins() -> None:
     _paths.clear()
     _actions.clear()
     needs_main_thread.cache_clear()
+    vars_need_main_thread.cache_clear()
     _names_main_thread.cache_clear()
 
 
@@ -211,24 +213,29 @@ def _connection(task: Any, task_vars: dict[str, Any]) -> str | None:
         default = "local" if name in LOCAL_NAMES else task.connection
     else:
         variables, default = task_vars, task.connection
-    # The task's own variables, its blocks' and its play's are with those of the host that it is of.
-    for known in (variables, task_vars):
-        connection = known.get("ansible_connection")
-        if not _is_known(connection_loader, default if connection is None else connection, CONNECTIONS):
-            return "connection"
-        if not _is_known(shell_loader, known.get("ansible_shell_type") or "sh", SHELLS):
-            return "shell"
+    connection = _setting("ansible_connection", variables, task_vars)
+    if not _is_known(connection_loader, default if connection is None else connection, CONNECTIONS):
+        return "connection"
+    if not _is_known(shell_loader, _setting("ansible_shell_type", variables, task_vars) or "sh", SHELLS):
+        return "shell"
     return _become(task, task_vars, variables)
 
 
+def _setting(name: str, variables: Any, task_vars: dict[str, Any]) -> Any:
+    """Return a variable's value for a task: that of the task itself, its blocks, role or play wins."""
+    value = task_vars.get(name)
+    if variables is task_vars or value is None:
+        return variables.get(name)
+    is_hosts_own = value == _variables_of(str(task_vars.get("inventory_hostname")), task_vars).get(name)
+    return variables.get(name) if is_hosts_own else value
+
+
 def _become(task: Any, *variables: Any) -> str | None:
-    """Return an objection to a become plugin that may be used."""
+    """Return an objection to a become plugin that may be used; not to one whose name is a template."""
     names = [known.get("ansible_become_method") for known in variables]
-    for name in {task.become_method, context.CLIARGS.get("become_method"), constants.DEFAULT_BECOME_METHOD, *names}:
-        if name is None:
-            continue
+    for name in (task.become_method, context.CLIARGS.get("become_method"), constants.DEFAULT_BECOME_METHOD, *names):
         if not isinstance(name, str) or "{" in name:
-            return "become method is a template"
+            continue
         # By its file: stock's process of the playbook does not import it.
         name = str.__str__(name)
         if _is_third_partys(become_loader, name) and _names_main_thread(_paths[become_loader, name, ()]):

@@ -156,29 +156,29 @@ def flush_output() -> None:
             stream.flush()
 
 
-# What ansible-core's own code keeps in globals: the opener that the lookup `url` installs, whether there is an sshpass.
-_GLOBALS = (("urllib.request", "_opener"), ("ansible.plugins.connection.ssh", "SSHPASS_AVAILABLE"))
-
-
 class ProcessState:
-    """Working folder, umask and environment of this process, and some globals, which a worker has for itself."""
+    """Working folder, umask and environment of this process, and what globals keep, which a worker has for itself."""
 
     def __init__(self) -> None:
         self._folder, self._environment = _folder(), dict(os.environb)
         os.umask(umask := os.umask(0o077))
         self._umask = umask
-        self._globals = [(name, getattr(sys.modules.get(module), name, None)) for module, name in _GLOBALS]
+        # ansible-core's lookup `url` installs one.
+        self._opener = getattr(sys.modules.get("urllib.request"), "_opener", None)
 
     def for_command(self) -> dict[str, Any]:
-        """Return it as arguments of ``Popen``."""
-        return {"cwd": self._folder, "env": dict(self._environment), "umask": self._umask}
+        """Return it as arguments of ``Popen``; without the folder where that is so anyway: it may not be entered."""
+        folder = {} if self._folder == _folder() else {"cwd": self._folder}
+        return {**folder, "env": dict(self._environment), "umask": self._umask}
 
     def restore(self) -> None:
         """Make them what they were."""
         os.umask(self._umask)
-        for (module, _), (name, value) in zip(_GLOBALS, self._globals, strict=True):
-            if hasattr(sys.modules.get(module), name):
-                setattr(sys.modules[module], name, value)
+        if "urllib.request" in sys.modules:
+            setattr(sys.modules["urllib.request"], "_opener", self._opener)  # noqa: B010 - of a module that may be missing
+        if getattr(stock_ssh, "SSHPASS_AVAILABLE", None) is False:
+            # Each worker looks whether there is one.
+            stock_ssh.SSHPASS_AVAILABLE = None
         if self._folder is not None and _folder() != self._folder:
             with contextlib.suppress(OSError):
                 os.chdir(self._folder)
@@ -213,7 +213,7 @@ def _divide_commands() -> None:
         if lane is None:
             stock_init(self, *args, **kwargs)
             return
-        own = {} if lane.kept_state is None else _missing(lane.kept_state.for_command(), len(args), kwargs)
+        own = _missing(lane.for_command(), len(args), kwargs)
         if not WORKERS_ARE_DETACHED or OWN_WAYS & kwargs.keys():
             stock_init(self, *args, **own, **kwargs)
             return

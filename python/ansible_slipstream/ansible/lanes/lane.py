@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ansible.executor.process import worker as stock_module
-from ansible.executor.task_queue_manager import FinalQueue
+from ansible.executor.task_queue_manager import CallbackSend, FinalQueue
 from ansible.plugins import strategy as strategy_plugins
 from ansible.utils.display import Display
 
@@ -182,19 +182,14 @@ class Lane:
             yield
         finally:
             self.kept_state = None
+            # What callbacks have made of it meanwhile stays.
+            self._before = isolation.ProcessState()
             mine.restore()
             stock_module.current_worker = self
 
-    @contextlib.contextmanager
-    def _outside(self) -> Iterator[None]:
-        """Be in the process that results are taken in, and let what callbacks do to it last."""
-        mine = isolation.ProcessState()
-        self._before.restore()
-        try:
-            yield
-        finally:
-            self._before = isolation.ProcessState()
-            mine.restore()
+    def for_command(self) -> dict[str, Any]:
+        """Return what ``Popen`` has to be told while the process is left."""
+        return {} if self.kept_state is None else self.kept_state.for_command()
 
     def held(self, computed_s: float, blocked_s: float) -> None:
         """Let it be known what the task costs the others."""
@@ -309,7 +304,9 @@ class Lane:
         try:
             # As in stock's results thread, which knows nothing of the task that the worker was in.
             outside = contextvars.Context()
-            with self._outside():
+            # Callbacks run in the process of the playbook; all else only comes to a list, or is shown.
+            runs_callbacks = isinstance(item, CallbackSend) and self.kept_state is None
+            with self.process_left() if runs_callbacks else contextlib.nullcontext():
                 outside.run(strategy_plugins.results_thread_main, _Delivery(self._strategy, item, self.results))
         finally:
             self.delivering = False
