@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from kit.sshd import Sshd
 
 TWO = "lane1,lane2"
 FILTERS = """\
-import os, time, urllib.request
+import os, urllib.request
 
 def leaves(value):
     os.umask(0o027)
@@ -22,10 +23,12 @@ def leaves(value):
 def meanwhile(value):
     before = os.umask(0o077)
     os.environ['OTHERS'] = 'others'
-    time.sleep(0.05)
+    # Until another host's command writes to it.
+    with open(value) as pipe:
+        pipe.read()
     os.umask(before)
     del os.environ['OTHERS']
-    return value
+    return 'x'
 
 class FilterModule:
     def filters(self):
@@ -106,12 +109,25 @@ def test_local_commands_have_umask_and_environment_of_their_task(play: Play, hos
     play.file("filter_plugins/f.py", FILTERS)
     tasks = """\
 - {raw: "umask; echo [$OWN] {{ 'x' | leaves }}", connection: local, vars: {ansible_connection: local}}
-- {raw: "umask; echo [$OTHERS] {{ 'x' | meanwhile }}", connection: local, vars: {ansible_connection: local}}
 - {raw: "umask; echo [$OWN]", connection: local, vars: {ansible_connection: local}}
 """
     run = play.compare(hosts, tasks)
     said = [event.result["stdout"].split() for event in run.events if event.host == "lane1" and event.task]
-    assert said == [["0027", "[own]", "x"], ["0022", "[]", "x"], ["0022", "[]"]]
+    assert said == [["0027", "[own]", "x"], ["0022", "[]"]]
+
+
+def test_local_commands_have_nothing_of_another_hosts_task(play: Play) -> None:
+    """That host's filter waits for the command with a process that is not as the command's task left it."""
+    play.file("filter_plugins/f.py", FILTERS)
+    pipe = play.folder / "pipe"
+    os.mkfifo(pipe)
+    tasks = f"""\
+- raw: "umask; echo [$OTHERS]; echo {{{{ '> {pipe}' if inventory_hostname == 'lane1' else '{pipe}' | meanwhile }}}}"
+  vars: {{ansible_connection: local}}
+"""
+    run = play.compare(TWO, tasks)
+    (said,) = (event.result["stdout"].split() for event in run.events if event.host == "lane1" and event.task)
+    assert said == ["0022", "[]"]
 
 
 def test_opener_of_the_lookup_url_ends_with_its_task(play: Play) -> None:
