@@ -20,6 +20,14 @@ from kit.versions import core
 
 LANES = Path(__file__).parent / "playbooks" / "lanes.yml"
 LOOKUPS = str(LANES.parent / "lookup_plugins")
+# Reads which process runs it without waiting for another.
+HERE = "{{ lookup('file', '/proc/self/stat').split()[0] }}"
+WAITS = """
+import subprocess
+class FilterModule:
+    def filters(self):
+        return {"waits": lambda path: subprocess.check_output(["timeout", "30", "cat", path], text=True).strip()}
+"""
 
 
 def play(controller: Controller, folder: Path, hosts: str, tasks: str, *options: str) -> Run:
@@ -41,7 +49,7 @@ def messages(run: Run) -> list[str]:
 def test_tasks_run_in_the_process_of_the_playbook(
     venv: Path, sshd: Sshd, open_folder: Path, hosts: str, options: list[str]
 ) -> None:
-    task = """- debug: {msg: "{{ lookup('pipe', 'echo $PPID') }}"}"""
+    task = f"""- debug: {{msg: "{HERE}"}}"""
     with Controller(venv, "slipstream", sshd, open_folder / "run") as controller:
         pids = messages(play(controller, open_folder, hosts, task + "\n" + task, *options))
         process = controller.start(write(open_folder, hosts, task), *options)
@@ -55,7 +63,7 @@ def test_tasks_run_in_the_process_of_the_playbook(
 
 def test_lanes_can_be_switched_off(venv: Path, sshd: Sshd, open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLIPSTREAM_LANES", "false")
-    task = """- debug: {msg: "{{ lookup('pipe', 'echo $PPID') }}"}"""
+    task = f"""- debug: {{msg: "{HERE}"}}"""
     with Controller(venv, "slipstream", sshd, open_folder / "run") as controller:
         pids = messages(play(controller, open_folder, "plain", task + "\n" + task))
     assert len(set(pids)) == 2
@@ -88,6 +96,24 @@ def test_hosts_that_wait_for_a_fork_get_it(venv: Path, sshd: Sshd, open_folder: 
     assert run.rc == 0, run.stdout + run.stderr
 
 
+@pytest.mark.parametrize("strategy", ["linear", "free"])
+def test_no_more_hosts_run_at_a_time_than_there_are_forks(
+    venv: Path, sshd: Sshd, open_folder: Path, strategy: str
+) -> None:
+    """Each command holds one of two places for a while."""
+    places = open_folder / "places"
+    places.mkdir()
+    places.chmod(0o777)
+    one, two = places / "one", places / "two"
+    hold = "mkdir {0} && sleep 0.2 && rmdir {0}"
+    tasks = f"- shell: ({hold.format(one)}) || ({hold.format(two)})"
+    with Controller(venv, "slipstream", sshd, open_folder / "run") as controller:
+        playbook = write(open_folder, "lane1,lane2,plain,plain2", tasks)
+        playbook.write_text(playbook.read_text().replace("  gather", f"  strategy: {strategy}\n  gather", 1))
+        run = controller.run(playbook, "-f", "2", deadline_seconds=60)
+    assert run.rc == 0, run.stdout + run.stderr
+
+
 @pytest.mark.parametrize("strategy", ["linear", "free", "ansible.builtin.free", "ansible.builtin.host_pinned"])
 def test_hosts_wait_for_their_targets_side_by_side(venv: Path, sshd: Sshd, open_folder: Path, strategy: str) -> None:
     """Each target's command waits for the other's: one after the other would never end."""
@@ -104,14 +130,36 @@ def test_hosts_wait_for_their_targets_side_by_side(venv: Path, sshd: Sshd, open_
     assert run.rc == 0, run.stdout + run.stderr
 
 
-def test_slow_lookup_does_not_hold_other_hosts_up(venv: Path, sshd: Sshd, open_folder: Path) -> None:
-    """The first host shows that the lookup is slow; the others run it in processes, side by side."""
-    task = """- debug: {msg: "{{ lookup('pipe', 'date +%s.%N; sleep 1; date +%s.%N') }}"}"""
+@pytest.mark.parametrize(
+    "waits",
+    [
+        "lookup('pipe', 'timeout 30 cat ' ~ fifo)",
+        "lookup('ansible.builtin.lines', 'timeout 30 cat ' ~ fifo)",
+        "lookup('url', 'file://' ~ fifo)",
+        "fifo | waits",
+    ],
+    ids=["pipe", "lines", "url", "filter"],
+)
+def test_lookups_and_filters_that_wait_hold_no_other_host_up(
+    venv: Path, sshd: Sshd, open_folder: Path, waits: str
+) -> None:
+    """The first host waits for what the second one's lookup writes: one after the other would never end."""
+    fifo = open_folder / "fifo"
+    os.mkfifo(fifo)
+    fifo.chmod(0o666)
+    (open_folder / "filter_plugins").mkdir()
+    (open_folder / "filter_plugins" / "waits.py").write_text(WAITS)
+    writes = "lookup('pipe', 'echo x | timeout 30 tee ' ~ fifo)"
+    tasks = f"""\
+- debug:
+    msg: >-
+      {{{{ {waits} if inventory_hostname == 'lane1' else {writes} }}}}
+  vars: {{fifo: {fifo}}}
+"""
     with Controller(venv, "slipstream", sshd, open_folder / "run") as controller:
-        run = play(controller, open_folder, "lane1,lane2,lane4", task, "-f", "10")
-    spans = sorted(tuple(float(word) for word in message.split()) for message in messages(run))
-    assert len(spans) == 3
-    assert spans[2][0] < spans[1][1], "the last one began after the one before had ended"
+        run = play(controller, open_folder, "lane1,lane2", tasks)
+    assert run.rc == 0, run.stdout + run.stderr
+    assert messages(run) == ["x", "x"]
 
 
 @pytest.mark.parametrize("hosts", ["plain", "lane1,lane2"])
@@ -138,9 +186,9 @@ def test_what_is_done_is_shown_while_the_next_task_runs(venv: Path, sshd: Sshd, 
 def test_signals_end_playbook_and_tasks(
     venv: Path, sshd: Sshd, open_folder: Path, hosts: str, number: signal.Signals, kind: str
 ) -> None:
-    """`raw` and a lookup run commands of the playbook's own process, `shell` a module on an agent.
+    """`raw` and, with one host, a lookup run commands of the playbook's own process, `shell` a module on an agent.
 
-    A third party's lookup runs them in a worker. Nothing is forked when the signal comes: stock's own workers may miss
+    Other lookups run them in a worker. Nothing is forked when the signal comes: stock's own workers may miss
     one that does while they start.
     """
     if number == signal.SIGTERM and kind != "shell" and core(venv) < (2, 19):
@@ -158,8 +206,7 @@ def test_signals_end_playbook_and_tasks(
             controller.variables["ANSIBLE_LOOKUP_PLUGINS"] = LOOKUPS
             tasks = f"""- debug: {{msg: "{{{{ lookup('unruly', 'runs', command='{command}') }}}}"}}"""
         process = controller.start(write(open_folder, hosts, tasks))
-        # Lanes do not wait for their lookups side by side.
-        started = 2 if "," in hosts and kind != "lookup" else 1
+        started = 2 if "," in hosts else 1
         commands = [int(word) for word in read_lines(fifo, started).split()]
         if number == signal.SIGINT:
             # As a terminal sends it.

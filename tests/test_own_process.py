@@ -13,7 +13,7 @@ from kit.sshd import Sshd
 
 TWO = "lane1,lane2"
 FILTERS = """\
-import os, urllib.request
+import os, sys
 
 def leaves(value):
     os.umask(0o027)
@@ -32,7 +32,7 @@ def meanwhile(value):
 
 class FilterModule:
     def filters(self):
-        opener = lambda value: type(urllib.request._opener).__name__
+        opener = lambda value: type(getattr(sys.modules.get('urllib.request'), '_opener', None)).__name__
         return {'leaves': leaves, 'meanwhile': meanwhile, 'opener': opener}
 """
 CONNECTION = """\

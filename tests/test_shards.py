@@ -30,7 +30,14 @@ HOSTS = 16
 HERE = "{{ lookup('file', '/proc/self/stat').split()[0] }}"
 # Some tenths of a second of computing, which nothing interrupts.
 HEAVY = "{{ 3 ** (4000000 + inventory_hostname | length) % 10 }}"
-WHO = """- {name: who, debug: {msg: "{{ lookup('pipe', 'echo $PPID') }}"}}\n"""
+WHO = f"""- {{name: who, debug: {{msg: "{HERE}"}}}}\n"""
+# Waits where nobody can know before.
+SLOW = """
+import select
+class FilterModule:
+    def filters(self):
+        return {"slow": lambda value: select.select([], [], [], 0.2) and value}
+"""
 
 MANY_PROCESSORS = pytest.mark.skipif(
     len(os.sched_getaffinity(0)) < 2, reason="one processor computes for one lane at a time, in whatever process"
@@ -194,9 +201,10 @@ def test_hosts_of_a_slow_task_do_not_wait_for_each_other(
     controller: Controller, open_folder: Path, wide: list[str]
 ) -> None:
     """What the shards learn, the playbook knows for the second turn."""
-    slow = """- {name: who, debug: {msg: "{{ lookup('pipe', 'sleep 0.2; echo $PPID') }}"}}"""
     tasks = "- include_tasks: slow.yml\n  loop: [1, 2]\n"
-    (open_folder / "slow.yml").write_text(slow)
+    (open_folder / "slow.yml").write_text(WHO.replace("[0]", "[0] | slow"))
+    (open_folder / "filter_plugins").mkdir()
+    (open_folder / "filter_plugins" / "slow.py").write_text(SLOW)
     run = controller.run(write(open_folder, tasks), *wide, "-f", "50", deadline_seconds=120)
     assert run.rc == 0, run.stdout + run.stderr
     messages = [event.result["msg"] for event in run.events if event.task == "who"]

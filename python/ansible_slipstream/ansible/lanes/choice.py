@@ -29,15 +29,22 @@ from .found import aside
 
 display = Display()
 
+# What ansible-core's plugins may be called by.
+CORE_PREFIXES = ("", "ansible.builtin.", "ansible.legacy.")
 # Connections whose code is known to be safe beside other lanes.
 CONNECTIONS = frozenset(
-    name + kind for kind in ("ssh", "local") for name in ("", "ansible.builtin.", "ansible.legacy.", "slipstream.core.")
+    prefix + name for name in ("ssh", "local") for prefix in (*CORE_PREFIXES, "slipstream.core.")
 ) | {"smart"}
-SHELLS = frozenset({"sh", "ansible.builtin.sh", "ansible.legacy.sh"})
+SHELLS = frozenset(prefix + "sh" for prefix in CORE_PREFIXES)
 # Actions of ansible-core that ask the user, or sleep in loops of their own.
 EXCLUDED_ACTIONS = frozenset({"pause", "reboot", "wait_for_connection"})
 # Signal handlers, the loop of the main thread, connections that belong to the thread that opened them.
-NEEDS_MAIN_THREAD = re.compile(r"^\s*(?:import|from)\s+(?:asyncio|signal|sqlite3)\b", re.MULTILINE)
+NEEDS_MAIN_THREAD = re.compile(r"^\s*(?:import|from)\s[^#\n]*\b(?:asyncio|signal|sqlite3)\b", re.MULTILINE)
+# Commands and the network.
+WAITS = re.compile(
+    r"^\s*(?:import|from)\s[^#\n]*\b(?:subprocess|socket|urllib\.request|http\.client|requests|module_utils\.urls)\b",
+    re.MULTILINE,
+)
 # Methods of the display by which loaders tell what they do.
 WORDS_OF_SEARCHES = frozenset({"v", "vv", "vvv", "vvvv"})
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -108,7 +115,7 @@ class Choice:
         if task.debugger or strategy.debugger_active or constants.ENABLE_TASK_DEBUGGER:
             return "debugger"
         if self._moved and _place(task) in self._moved:
-            return "lookup of a third party"
+            return "lookup or filter that wants a process"
         if not alone and vars_need_main_thread():
             return "vars plugin that needs the main thread"
         if not alone and self._blocked and _place(task) in self._blocked:
@@ -147,28 +154,28 @@ def _is_third_partys(loader: Any, name: str, collections: tuple[str, ...] = ()) 
 
 
 @functools.cache
-def needs_main_thread(loader: Any, name: str) -> bool:
-    """Tell whether a filter or test of a third party imports what works in a main thread only."""
+def imports(what: re.Pattern[str], loader: Any, name: str) -> bool:
+    """Tell whether a filter or test of a third party imports one of those modules."""
     path = None
     with contextlib.suppress(Exception):
         # One of Jinja's own is not there.
         path = loader.get(name)._original_path
-    return path is not None and _names_main_thread(path)
+    return path is not None and _imports(what, path)
 
 
 @functools.cache
 def vars_need_main_thread() -> bool:
     """Tell whether that holds for a vars plugin that stock's process of the playbook has loaded."""
     plugins = [vars_loader.get(name) for name in list(vars_loader._plugin_instance_cache or ())]
-    return any(_names_main_thread(plugin._original_path) for plugin in plugins if plugin is not None)
+    return any(_imports(NEEDS_MAIN_THREAD, plugin._original_path) for plugin in plugins if plugin is not None)
 
 
 @functools.lru_cache(256)
-def _names_main_thread(path: str) -> bool:
+def _imports(what: re.Pattern[str], path: str) -> bool:
     if path.startswith(CORE_FOLDER):
         return False
     with open(path, encoding="utf-8", errors="replace") as file:
-        return NEEDS_MAIN_THREAD.search(file.read()) is not None
+        return what.search(file.read()) is not None
 
 
 def forget_delegates() -> None:
@@ -180,9 +187,9 @@ def forget_plugins() -> None:
     """Ask once more where plugins are: another may have come in the place of one."""
     _paths.clear()
     _actions.clear()
-    needs_main_thread.cache_clear()
+    imports.cache_clear()
     vars_need_main_thread.cache_clear()
-    _names_main_thread.cache_clear()
+    _imports.cache_clear()
 
 
 def is_known_strategy(strategy: type) -> bool:
@@ -238,7 +245,7 @@ def _become(task: Any, *variables: Any) -> str | None:
             continue
         # By its file: stock's process of the playbook does not import it.
         name = str.__str__(name)
-        if _is_third_partys(become_loader, name) and _names_main_thread(_paths[become_loader, name, ()]):
+        if _is_third_partys(become_loader, name) and _imports(NEEDS_MAIN_THREAD, _paths[become_loader, name, ()]):
             return "become plugin that needs the main thread"
     return None
 

@@ -116,6 +116,11 @@ class Lane:
         """What becomes readable when the process has ended; None without one."""
         return None if self.process is None else int(self.process.sentinel)
 
+    @property
+    def has_others(self) -> bool:
+        """Tell whether other lanes may want to run beside this one."""
+        return self.baton is not None
+
     def is_alive(self) -> bool:
         """Tell whether the task still runs; one that stands still for good does not."""
         if self.left:

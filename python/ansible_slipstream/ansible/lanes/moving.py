@@ -3,7 +3,7 @@
 Lookups of third parties may change the variables they are given, need the main thread, wait for what another host's
 task does, or end the process. Stock runs them in a worker; so do we: where a lane is about to load one, it forks,
 and stock's worker goes on in the child as if it had run the task from its beginning. So it does for filters and tests
-that need the main thread.
+that need the main thread, and, where other hosts would have to wait, for all that wait for commands or the network.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ansible.utils.display import Display
 
 from ..versions import HAS_PROFILES
 from . import baton, isolation
-from .choice import is_third_party_lookup, needs_main_thread
+from .choice import CORE_PREFIXES, NEEDS_MAIN_THREAD, WAITS, imports, is_third_party_lookup
 
 if HAS_PROFILES:
     from ansible._internal._templating._jinja_plugins import JinjaPluginIntercept
@@ -30,15 +30,20 @@ else:
 
 display = Display()
 
+# Lookups of ansible-core that wait for a command or a server.
+WAITING_LOOKUPS = frozenset(f"{prefix}{name}" for prefix in CORE_PREFIXES for name in ("lines", "pipe", "url"))
+
 
 def watch_lookups() -> None:
-    """Let a lane move before it loads a lookup that is not ansible-core's."""
+    """Let a lane move before it loads a lookup that is not ansible-core's, or that keeps other hosts waiting."""
     stock_get = lookup_loader.get
 
     @functools.wraps(stock_get)
     def get(name: str, *args: Any, **kwargs: Any) -> Any:
         lane = isolation.lane_of_code()
-        if lane is not None and is_third_party_lookup(name, kwargs.get("collection_list")):
+        if lane is not None and (
+            (lane.has_others and name in WAITING_LOOKUPS) or is_third_party_lookup(name, kwargs.get("collection_list"))
+        ):
             lane.move()
         return stock_get(name, *args, **kwargs)
 
@@ -46,15 +51,17 @@ def watch_lookups() -> None:
 
 
 def watch_filters() -> None:
-    """Let a lane move before a template gets a filter or a test that needs the main thread."""
+    """Let a lane move before a template gets a filter or a test that needs the main thread, or keeps others waiting."""
     stock_get = JinjaPluginIntercept.__getitem__
 
     @functools.wraps(stock_get)
     def get(self: Any, key: str) -> Any:
         found = stock_get(self, key)
         lane = isolation.lane_of_code()
-        if lane is not None and needs_main_thread(self._plugin_loader if HAS_PROFILES else self._pluginloader, key):
-            lane.move()
+        if lane is not None:
+            loader = self._plugin_loader if HAS_PROFILES else self._pluginloader
+            if imports(NEEDS_MAIN_THREAD, loader, key) or (lane.has_others and imports(WAITS, loader, key)):
+                lane.move()
         return found
 
     JinjaPluginIntercept.__getitem__ = get
