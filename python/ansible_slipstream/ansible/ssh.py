@@ -53,6 +53,9 @@ WORDS_OF_SSH = re.compile(
 NO_SSH = "another program stands in ssh's place"
 # Executables of which that is to be assumed, and for which host; known to this process.
 _not_ssh: set[tuple[str, str]] = set()
+# The options that stock looks for a wish for a terminal in, and what it has found.
+ARGUMENTS = ("ssh_args", "ssh_common_args", "ssh_extra_args")
+_asks_for_tty: dict[tuple[str | None, ...], bool] = {}
 # What the daemon returns when it can't execute ssh.
 NOT_EXECUTED = 127
 
@@ -136,6 +139,13 @@ class SshConnection(Accelerated):
     def _split_ssh_args(argstring: str) -> list[str]:
         """Split as stock does: the same few strings, a dozen times for every task."""
         return list(_split(argstring))
+
+    def _is_tty_requested(self) -> bool:
+        """Parse the arguments for a terminal as stock does from 2.19 on: the same few, thrice for every task."""
+        texts = tuple(self.get_option(name) for name in ARGUMENTS)
+        if texts not in _asks_for_tty:
+            _asks_for_tty[texts] = super()._is_tty_requested()  # type: ignore[misc]
+        return _asks_for_tty[texts]
 
     def slipstream_objection(self) -> str | None:
         return NO_SSH if self._has_no_ssh() else super().slipstream_objection()
