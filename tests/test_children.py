@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from pathlib import Path
 
 from kit import modules, processes
 from kit.runner import Controller
 from kit.running import END_SECONDS, ended
 from kit.sshd import Sshd
+from kit.versions import core
 
 PLAY = "[{hosts: plain, gather_facts: false, tasks: [{ping: }, {command: hostname}, {ping: }]}]"
 
@@ -48,3 +50,32 @@ def test_what_a_module_holds_is_free_when_its_answer_is_there(venv: Path, sshd: 
         run = controller.run(playbook, deadline_seconds=60)
         assert controller.status()["tickets"] == 6
     assert run.rc == 0, run.stdout + run.stderr
+
+
+SPAWNS = """
+import os, subprocess
+from ansible.module_utils import basic
+from ansible_slipstream.agent import spawning
+
+is_new = hasattr(subprocess, "_fork_exec")
+place, name = (subprocess, "_fork_exec") if is_new else (subprocess._posixsubprocess, "fork_exec")
+stock, calls = getattr(place, name), []
+
+def spy(*arguments):
+    calls.append(any(map(callable, arguments)))
+    return stock(*arguments)
+
+setattr(place, name, spy)
+spawning.install()
+os.umask(0o022)
+basic._ANSIBLE_ARGS, basic._ANSIBLE_PROFILE = b'{"ANSIBLE_MODULE_ARGS": {}}', "legacy"
+module = basic.AnsibleModule(argument_spec={})
+print(calls, [module.run_command("umask", use_unsafe_shell=True, umask=mask)[1].strip() for mask in (None, 0o077)])
+"""
+
+
+def test_only_a_function_that_does_nothing_is_left_out(venv: Path) -> None:
+    """What ``run_command`` has done before a program starts: its umask stays."""
+    done = subprocess.run([venv / "bin" / "python", "-c", SPAWNS], capture_output=True, text=True, check=True)
+    # 2.16 restores signals there, too.
+    assert done.stdout == f"[{core(venv) < (2, 17)}, True] ['0022', '0077']\n"

@@ -1,6 +1,7 @@
 #!/usr/bin/python
 """Reports what a module can see of its process, except what names the process itself."""
 
+import gc
 import json
 import locale
 import os
@@ -28,7 +29,16 @@ def current_umask():
     return oct(mask)
 
 
+def names_of_ansible():
+    # AnsiballZ of 2.19 and later imports the profiles when arguments are read: docs/differences.md.
+    names = (name for name in sys.modules if "._json._profiles._module_" not in name)
+    return sorted(name for name in names if name.partition(".")[0] in ("ansible", "ansible_collections"))
+
+
 def main():
+    # Before anything of its own has changed it.
+    modules, main_module = names_of_ansible(), sys.modules["__main__"]
+    descriptors = sorted(int(name) for name in os.listdir("/proc/self/fd"))
     module = AnsibleModule(argument_spec={"x": {}}, supports_check_mode=True)
     limits = [name for name in dir(resource) if name.startswith("RLIMIT_")]
     with open("/proc/self/status") as status:
@@ -37,6 +47,12 @@ def main():
         "argv": sys.argv,
         "file": __file__,
         "name": __name__,
+        "package": __package__,
+        "spec": getattr(globals().get("__spec__"), "name", None),
+        "globals": sorted(globals()),
+        "main is here": vars(main_module) is globals(),
+        "modules": modules,
+        "garbage": [gc.isenabled(), gc.get_threshold(), gc.get_debug(), len(gc.callbacks)],
         "path": sys.path,
         "flags": str(sys.flags),
         "executable": sys.executable,
@@ -47,6 +63,7 @@ def main():
         "users": os.getresuid(),
         "groups": [os.getresgid(), sorted(os.getgroups())],
         "descriptors": [kind_of(descriptor) for descriptor in range(8)],
+        "open": descriptors[:-1],
         "stdin": sys.stdin.read(),
         "streams": [[s.encoding, s.errors, s.line_buffering] for s in (sys.stdin, sys.stdout, sys.stderr)],
         "encodings": [sys.getfilesystemencoding(), locale.getpreferredencoding()],
