@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
@@ -64,6 +65,9 @@ def _verdict(row: Json) -> str:
         bound = row["bounds"].get(way)
         mark = "" if bound is None else f" (at most {bound:g}{'' if ratio <= bound else ', MISSED'})"
         parts.append(f"{ratio:.2f} of {way}{mark}")
+    ours, most = _value(row, "slipstream"), row["most"]
+    if most is not None and ours is not None:
+        parts.append(f"at most {_shown(row, most)}{'' if ours <= most else ', MISSED'}")
     return ", ".join(parts)
 
 
@@ -79,19 +83,38 @@ def _table(results: Json) -> str:
         cells = [_shown(row, value) if (value := _value(row, way)) is not None else "" for way in WAYS]
         title = row["title"] + FIGURES.get(row["figure"], "")
         lines.append(f"| {title} | {' | '.join(cells)} | {_verdict(row)} |")
-    lines += ["", "CPU seconds of a run: controller + what it leaves running + target.", ""]
-    lines += ["| scenario | stock | Mitogen | Slipstream |", "|---|---|---|---|"]
-    for row in results["rows"]:
-        lines.append(f"| {row['title']} | {' | '.join(_cpu(row['medians'].get(way)) for way in WAYS)} |")
+    # A row of another figure of the same runs has no samples of its own.
+    rows = [row for row in results["rows"] if row["samples"]]
+    lines += _second(rows, "CPU seconds: controller + daemon + ssh and what else stays + target.", _cpu)
+    lines += _second(rows, "Memory of the controller's largest process, MB.", _largest)
+    lines += _second(rows, "Through the relay: bytes up, bytes down, round trips.", _relayed)
     lines += ["", "![ratios](benchmarks.svg)"]
     return "\n".join(lines) + "\n"
 
 
-def _cpu(medians: Json | None) -> str:
-    if not medians:
-        return ""
-    parts = [medians[name] for name in ("controller_cpu", "background_cpu", "target_cpu")]
+def _second(rows: list[Json], title: str, shown: Callable[[Json], str]) -> list[str]:
+    """Return a table of other figures, with the rows that have them."""
+    lines = ["", title, "", "| scenario | stock | Mitogen | Slipstream |", "|---|---|---|---|"]
+    for row in rows:
+        cells = [shown(row["medians"][way]) if way in row["medians"] else "" for way in WAYS]
+        if any(cells):
+            lines.append(f"| {row['title']} | {' | '.join(cells)} |")
+    return lines
+
+
+def _cpu(medians: Json) -> str:
+    parts = [medians[name] for name in ("controller_cpu", "daemon_cpu", "background_cpu", "target_cpu")]
     return " + ".join(f"{part:.3f}" for part in parts)
+
+
+def _largest(medians: Json) -> str:
+    return f"{medians['largest_mb']:.0f}"
+
+
+def _relayed(medians: Json) -> str:
+    if not medians["bytes_up"]:
+        return ""
+    return f"{medians['bytes_up']:,.0f}, {medians['bytes_down']:,.0f}, {medians['round_trips']:.3g}"
 
 
 def _plot(rows: list[Json]) -> str:

@@ -16,9 +16,10 @@ import shutil
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 import report
 from kit import accounts
 from kit.sshd import Sshd
+from processes import Group
 from scenarios import Bench, Scenario, scp_seconds
 from ways import Way, names
 
@@ -38,12 +40,14 @@ DOCS = Path(__file__).resolve().parent.parent / "docs"
 def main() -> None:
     """Measure, print, write."""
     arguments = _arguments()
-    with _folder() as folder, accounts.created(), Sshd() as sshd:
+    with _folder() as folder, accounts.created(), Sshd() as sshd, Group("here") as here, Group("target") as target:
+        target.add(sshd.pid)
+        ways = [Way(name, sshd, folder, here, target) for name in names()]
         bench = Bench(sshd, folder, arguments.big)
         rows: list[Json] = []
         for scenario in bench.scenarios():
             if not arguments.names or scenario.name in arguments.names:
-                rows += _measured(scenario, sshd, folder, arguments)
+                rows += _measured(scenario, ways, partial(scp_seconds, sshd, folder, arguments.big), arguments)
                 # An hour's work is not lost with the last of it.
                 _write(rows, arguments)
 
@@ -55,18 +59,19 @@ def _write(rows: list[Json], arguments: argparse.Namespace) -> None:
     report.write(results, arguments.out)
 
 
-def _measured(scenario: Scenario, sshd: Sshd, folder: Path, arguments: argparse.Namespace) -> list[Json]:
+def _measured(
+    scenario: Scenario, ways: list[Way], scp: Callable[[], float], arguments: argparse.Namespace
+) -> list[Json]:
     samples: dict[str, list[Json]] = {}
     for _ in range(arguments.rounds):
-        for name in names():
-            way = Way(name, sshd, folder)
+        for way in ways:
             way.prepare()
             try:
-                samples.setdefault(name, []).append(asdict(scenario.measure(way)))
+                samples.setdefault(way.name, []).append(asdict(scenario.measure(way)))
             finally:
                 way.clean()
         if "scp" in scenario.bounds:
-            samples.setdefault("scp", []).append({"seconds": scp_seconds(sshd, folder, arguments.big)})
+            samples.setdefault("scp", []).append({"seconds": scp()})
     medians = {name: _medians(taken) for name, taken in samples.items()}
     rows: list[Json] = [
         {
@@ -74,6 +79,7 @@ def _measured(scenario: Scenario, sshd: Sshd, folder: Path, arguments: argparse.
             "title": scenario.title,
             "figure": figure,
             "bounds": bounds,
+            "most": scenario.most if name == scenario.name else None,
             "medians": medians,
             "samples": samples if name == scenario.name else {},
         }

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import select
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -29,21 +27,29 @@ class Sample:
 
     seconds: float
     controller_cpu: float
+    daemon_cpu: float
+    # Of ssh and whatever else outlives the controller.
     background_cpu: float
     target_cpu: float
     # Highest sum of the controller's side without ssh, 0 if it was not measured.
     memory_mb: float
+    # The largest single process of the controller.
+    largest_mb: float
     # Through the relay, if one was used.
-    bytes_up: int
+    bytes_up: float
+    bytes_down: float
     round_trips: float
 
 
 class Way:
     """One way of running, with its own configuration, masters and daemon; warm until it is ended."""
 
-    def __init__(self, name: str, sshd: Sshd, folder: Path) -> None:
+    def __init__(self, name: str, sshd: Sshd, folder: Path, here: processes.Group, target: processes.Group) -> None:
         self.name = name
         self._sshd = sshd
+        # The controller's side, and the server with all that it starts.
+        self._here = here
+        self._target = target
         self._folder = folder / name
         self._config = self._folder / "ansible.cfg"
         self._inventory = self._folder / "hosts.ini"
@@ -83,14 +89,12 @@ class Way:
 
     def execute(self, command: list[str], memory: bool = False, relay: Relay | None = None) -> Sample:
         """Run a command of this environment."""
-        up, turns = (relay.counts.up, relay.counts.turns) if relay else (0, 0)
-        background = processes.cpu_seconds(processes.marked(self.name))
-        target = processes.cpu_seconds(processes.below(self._sshd.pid))
+        before = self._counts(relay)
         log = self._folder / "log"
-        with log.open("wb") as output, processes.MemoryPeak(self.name) if memory else _Nothing() as peak:
+        with log.open("wb") as output, processes.MemoryPeak(self._here) if memory else _Nothing() as peak:
             started = time.monotonic()
             process = subprocess.Popen(
-                [str(Path(sys.prefix, "bin", command[0])), *command[1:]],
+                self._here.command([str(Path(sys.prefix, "bin", command[0])), *command[1:]]),
                 cwd=self._folder,
                 env=self._environment(),
                 stdin=subprocess.DEVNULL,
@@ -103,20 +107,24 @@ class Way:
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
             sys.exit(f"{self.name}: {' '.join(command)} failed:\n{log.read_text(errors='replace')[-4000:]}")
-        return Sample(
-            seconds,
-            used.ru_utime + used.ru_stime,
-            max(0.0, processes.cpu_seconds(processes.marked(self.name)) - background),
-            max(0.0, processes.cpu_seconds(processes.below(self._sshd.pid)) - target),
-            peak.mb,
-            relay.counts.up - up if relay else 0,
-            relay.counts.turns - turns if relay else 0,
+        here, daemon, target, up, down, trips = (
+            now - then for now, then in zip(self._counts(relay), before, strict=True)
         )
+        controller = used.ru_utime + used.ru_stime
+        largest = used.ru_maxrss / 1024
+        # By another clock than the group's.
+        background = here - controller - daemon
+        return Sample(seconds, controller, daemon, background, target, peak.mb, largest, up, down, trips)
+
+    def _counts(self, relay: Relay | None) -> tuple[float, ...]:
+        """Return what only grows: CPU of the controller's side, the daemon, the target; what the relay has seen."""
+        daemon = processes.cpu_seconds(processes.named(self._here.pids(), "slipstreamd"))
+        counts = (relay.counts.up, relay.counts.down, relay.counts.turns) if relay else (0, 0, 0)
+        return self._here.cpu_seconds(), daemon, self._target.cpu_seconds(), *counts
 
     def cool(self) -> None:
         """End masters and daemons, so that the next run is a cold one."""
-        for pid in processes.marked(self.name):
-            _end(pid)
+        self._here.kill()
 
     def clean(self) -> None:
         """End everything and remove the home."""
@@ -125,7 +133,6 @@ class Way:
 
     def _environment(self) -> dict[str, str]:
         return {
-            processes.MARK: self.name,
             "PATH": f"{sys.prefix}/bin:{os.environ['PATH']}",
             "HOME": str(self._folder / "home"),
             "LANG": "C.UTF-8",
@@ -155,15 +162,3 @@ def _mitogen() -> str:
         return ""
     plugins = Path(next(iter(spec.submodule_search_locations))) / "plugins" / "strategy"
     return f"strategy_plugins = {plugins}\nstrategy = mitogen_linear\n"
-
-
-def _end(pid: int) -> None:
-    """Kill a process and wait until it is gone; it need not be our child."""
-    try:
-        watched = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    with os.fdopen(watched) as end:
-        signal.pidfd_send_signal(end.fileno(), signal.SIGKILL)
-
-        select.select([end], [], [], 10)
