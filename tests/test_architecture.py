@@ -48,8 +48,11 @@ def test_only_the_ansible_package_knows_ansible() -> None:
 
 def test_ansible_package_opens_no_sockets_and_starts_no_processes() -> None:
     forbidden = {"socket", "subprocess", "multiprocessing", "asyncio"}
-    for path in (PACKAGE / "ansible").glob("*.py"):
-        assert not any(name.partition(".")[0] in forbidden for level, name in imports(path) if level == 0), path
+    for path in (PACKAGE / "ansible").rglob("*.py"):
+        # Lanes stand for stock's processes, and look after those that stock's code starts in them.
+        allowed = {"subprocess", "multiprocessing"} if path.parent.name == "lanes" else set()
+        tops = {name.partition(".")[0] for level, name in imports(path) if level == 0}
+        assert not tops & (forbidden - allowed), path
 
 
 def test_plugins_hold_no_logic() -> None:
