@@ -122,8 +122,9 @@ def test_local_commands_have_nothing_of_another_hosts_task(play: Play) -> None:
     pipe = play.folder / "pipe"
     os.mkfifo(pipe)
     tasks = f"""\
-- raw: "umask; echo [$OTHERS]; echo {{{{ '> {pipe}' if inventory_hostname == 'lane1' else '{pipe}' | meanwhile }}}}"
-  vars: {{ansible_connection: local}}
+- raw: "umask; echo [$OTHERS]; echo {{{{ '> {pipe}' if inventory_hostname == 'lane1' else pipe | meanwhile }}}}"
+  # A variable: Jinja passes constants through filters when it compiles them, for every host.
+  vars: {{ansible_connection: local, pipe: {pipe}}}
 """
     run = play.compare(TWO, tasks)
     (said,) = (event.result["stdout"].split() for event in run.events if event.host == "lane1" and event.task)

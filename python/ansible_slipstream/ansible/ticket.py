@@ -41,6 +41,8 @@ START_VARIABLES = (
     *("PYTHON", "__PYVENV_", "LD_", "LC_", "LANG", "DYLD_", "MALLOC_", "GLIBC_", "OPENSSL_", "HOME"),
     *("UNIXCONFDIR", "UNIXUSRLIBDIR"),
 )
+# What another shell may make something of, where a become plugin (`sudo -i`) hands it the line: values stay on it.
+EXPANDED = re.compile(r"[$\n]")
 # Interpreters that were found to be wrappers, by address of the host: all of the environment goes on the start line.
 WRAPPERS: set[tuple[str, str]] = set()
 # So many are tried before stock runs a module.
@@ -54,10 +56,15 @@ SHELLS_OWN_NAME = re.compile(
 )
 
 # Modules that another running process of the account, or its working directory, would stand in the way of.
-EVICTING = frozenset({"user", "group", "mount", "filesystem", "lvol", "parted"})
-# Their command lines can do the same.
-COMMANDS = frozenset({"command", "shell"})
-EVICTING_WORDS = re.compile(r"\b(user(del|mod)|deluser|group(del|mod)|delgroup|umount|pkill|killall|fuser|loginctl)\b")
+EVICTING = frozenset(
+    {"user", "group", "homectl", "mount", "filesystem", "luks_device", "lvg", "lvol", "parted", "zfs", "zpool"}
+)
+# What they are told can do the same: command lines, and units of systemd.
+EVICTING_BY_WORDS = frozenset({"command", "shell", "service", "systemd", "systemd_service"})
+EVICTING_WORDS = re.compile(
+    r"\b(?:user(?:del|mod)|deluser|group(?:del|mod)|delgroup|homectl|un?mount|fusermount3?|zpool|cryptsetup"
+    r"|pkill|killall|fuser|loginctl)\b|\.(?:auto)?mount\b|\bautofs\b"
+)
 
 # Where stock's own action plugins are.
 STOCKS_ACTIONS = os.path.join(os.path.dirname(action_plugins.__file__), "")
@@ -194,7 +201,7 @@ def modify_module(
     connection = getattr(call.action, "_connection", None)
     if connection is not None and getattr(connection, "slipstream", False):
         # What wraps a module for async comes after it.
-        connection.slipstream_evict |= _evicts(module_name, module_args)
+        connection.slipstream_evict |= _evicts(module_name, module_args, kwargs.get("environment"))
         runtime.count_stock(reason)
     return _stock_modify(
         module_name=module_name,
@@ -255,7 +262,7 @@ def _ticket_for(
     ticket.source = source
     ticket.chores, ticket.content = [], b""
     ticket.private = bool(args.get("_ansible_no_log"))
-    ticket.evict = _evicts(name, args)
+    ticket.evict = _evicts(name, args, stock.get("environment"))
     ticket.job = {
         "name": name,
         "fqn": fqn,
@@ -280,17 +287,17 @@ def _ticket_for(
     return ticket, "new", shebang
 
 
-def _evicts(name: str, args: Json) -> bool:
+def _evicts(name: str, args: Json, environment: Json | None) -> bool:
     """Tell whether other agents' processes may be in the module's way."""
     module = name.rpartition(".")[2]
-    if module in COMMANDS:
-        words = [str(args.get("_raw_params") or ""), *map(str, args.get("argv") or ())]
-        return any(says_evicting(word) for word in words)
+    if module in EVICTING_BY_WORDS:
+        told = [args.get("_raw_params"), *(args.get("argv") or ()), args.get("stdin"), args.get("name")]
+        return any(says_evicting(str(word)) for word in (*told, *(environment or {}).values()))
     return module in EVICTING
 
 
 def says_evicting(text: str) -> bool:
-    """Tell whether a command line or a script has the name of a program that processes may be in the way of."""
+    """Tell whether a command line or a script names what processes may be in the way of."""
     return EVICTING_WORDS.search(text) is not None
 
 
@@ -367,7 +374,8 @@ def _environment(action: Any, shebang: str) -> dict[str, str]:
         return {}
     searched = ("PATH" in environment and not shebang.startswith("#!/")) or "/env " in shebang
     at_start = any(name.startswith(START_VARIABLES) for name in environment)
-    return {} if at_start or searched else environment
+    expanded = action._connection.become and any(map(EXPANDED.search, environment.values()))
+    return {} if at_start or searched or expanded else environment
 
 
 def _rlimit(task_vars: Json, templar: Any) -> int:

@@ -1,0 +1,86 @@
+"""Accounts that tasks become: their processes are killed by others, their rights and their shells are unusual."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from kit.accounts import CAROL
+from kit.plays import Play
+from kit.sshd import Sshd
+
+# Only what stock says with `sudo -H -S -n`, nothing else that begins so.
+RULE = f"{CAROL.name} ALL=(ALL) NOPASSWD: /bin/sh -c echo BECOME-SUCCESS-[a-z]* ; /usr/bin/python3\n"
+SUDOERS = Path("/etc/sudoers.d/slip-test-guests")
+
+
+@pytest.fixture
+def play(venv: Path, sshd: Sshd, open_folder: Path) -> Play:
+    return Play(venv, sshd, open_folder)
+
+
+@pytest.fixture
+def one_command_allowed() -> Iterator[None]:
+    SUDOERS.write_text(RULE)
+    SUDOERS.chmod(0o440)
+    try:
+        yield
+    finally:
+        SUDOERS.unlink()
+
+
+def codes(play: Play, hosts: str, tasks: str) -> dict[str, list[int]]:
+    """Compare the runs, and return each host's return codes."""
+    run = play.compare(hosts, tasks)
+    found: dict[str, list[int]] = {}
+    for event in run.events:
+        if "rc" in event.result:
+            found.setdefault(event.host or "", []).append(event.result["rc"])
+    return found
+
+
+def test_all_processes_of_an_account_are_killed(play: Play) -> None:
+    """By a program that nobody knows beforehand: an agent that waits there is lost, and no task with it. That of the
+    login goes with its connection."""
+    for name in ("carol", "alice"):
+        play.file(name, f"pkill -KILL -u slip-{name}\ntrue\n")
+    who = "- {command: id -un, when: inventory_hostname == 'plain'"
+    as_carol = ", become: true, become_user: slip-carol}\n"
+    tasks = who + "}\n" + who + as_carol
+    for name in ("carol", "alice"):
+        tasks += f"- {{raw: 'sh {play.folder}/{name}', when: inventory_hostname == 'root'}}\n"
+        tasks += who + as_carol + who + "}\n"
+    assert codes(play, "plain,root", tasks) == {"plain": [0] * 6, "root": [0, 0]}
+
+
+@pytest.mark.usefixtures("one_command_allowed")
+def test_sudo_that_allows_stocks_command_only(play: Play) -> None:
+    """An agent is another command: it is refused, and stock's command runs."""
+    tasks = """\
+- {command: id -un, become: true}
+- {command: id -un, become: true, become_user: slip-alice}
+- {copy: {content: x, dest: "{{ work }}/x", mode: "0644"}, become: true}
+- {raw: id -un, become: true, ignore_errors: true}
+- {command: id -un, become: true}
+"""
+    assert codes(play, "password", tasks)["password"][:2] == [0, 0]
+
+
+@pytest.mark.parametrize("method", ["sudo", "sudo -i", "su", "su -"])
+def test_accounts_with_other_shells(play: Play, method: str) -> None:
+    name, _, flag = method.partition(" ")
+    variables = f"vars: {{ansible_become_method: {name}, ansible_become_flags: '{flag}'}}"
+    tasks = ""
+    for user in ("slip-tess", "slip-finn", "slip-nora"):
+        # Who is first in a home is warned.
+        tasks += f"- {{raw: 'install -d -m 700 -o {user} ~{user}/.ansible ~{user}/.ansible/tmp'}}\n"
+    for user in ("slip-tess", "slip-finn", "slip-nora"):
+        same = f"become: true, become_user: {user}, ignore_errors: true, {variables}"
+        tasks += f"""\
+- {{shell: 'echo "it''s" $HOME ! && id -un', {same}}}
+- {{command: printenv WORD, environment: {{WORD: 'it''s $HOME !'}}, {same}}}
+- {{copy: {{content: x, dest: "{{{{ work }}}}/{user}"}}, {same}}}
+"""
+    found = codes(play, "root", tasks)["root"]
+    assert found[:7] == [0] * 7, found
