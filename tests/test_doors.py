@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from kit.runner import Controller, Run
 from kit.sshd import Sshd
+from kit.versions import core
 
 PLAY = """\
 - hosts: pair
@@ -108,28 +109,56 @@ def test_bad_setting_is_named_and_everything_runs_stock(
     assert "linger is 'soon'" in done.stderr + done.stdout
 
 
-def test_moved_seam_means_stock(venv: Path, sshd: Sshd, open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # A sitecustomize that gives ansible-core another signature, as a release might.
-    site = open_folder / "site"
+def run_on_changed_core(controller: Controller, folder: Path, when: str, change: str, door: str) -> Run:
+    """Run a module through a door; a sitecustomize changes ansible-core as a release might, ``when`` we import that."""
+    site = folder / "site"
     site.mkdir()
     (site / "sitecustomize.py").write_text(
         "import sys\n"
         "class Finder:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name == 'ansible_slipstream.ansible.seams':\n"
+        f"        if name == 'ansible_slipstream.ansible.{when}':\n"
         "            sys.meta_path.remove(self)\n"
-        "            from ansible.executor import module_common\n"
-        "            del module_common._get_shebang\n"
+        f"            {change}\n"
         "sys.meta_path.insert(0, Finder())\n"
     )
-    with Controller(venv, "slipstream", sshd, open_folder / "run") as controller:
-        environment = {**controller.environment(), "PYTHONPATH": str(site)}
-        monkeypatch.setattr(controller, "environment", lambda: environment)
-        playbook = open_folder / "debug.yml"
-        playbook.write_text("[{hosts: plain, gather_facts: false, tasks: [{debug: {msg: fine}}]}]")
-        done = controller.run(playbook, "-v", deadline_seconds=60)
-        assert done.rc == 0, done.stdout + done.stderr
-    assert done.stdout.count("does not know this ansible-core (_get_shebang has changed)") == 1
+    controller.variables["PYTHONPATH"] = str(site)
+    words = {"strategy": "strategy: slipstream.core.linear,", "connection": "connection: slipstream.core.ssh,"}
+    playbook = folder / "command.yml"
+    playbook.write_text(f"[{{hosts: plain, gather_facts: false, {words.get(door, '')} tasks: [{{command: id -un}}]}}]")
+    return controller.run(playbook, "-v", deadline_seconds=60)
+
+
+DOORS = ["callback", "strategy", "connection"]
+# Stock can do without it here.
+SEAM = "from ansible.inventory.data import InventoryData; del InventoryData._create_implicit_localhost"
+MOVED = {
+    "seam": ("seams", SEAM, "_create_implicit_localhost has"),
+    "import": ("lanes.moving", "raise ImportError('no such name in ansible')", "no such name in ansible"),
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("moved", MOVED)
+def test_moved_seam_means_stock(venv: Path, sshd: Sshd, open_folder: Path, moved: str, door: str) -> None:
+    when, change, said = MOVED[moved]
+    with Controller(venv, "slipstream" if door == "callback" else "stock", sshd, open_folder / "run") as controller:
+        done = run_on_changed_core(controller, open_folder, when, change, door)
+        assert not list(controller.slipstream_folder.glob("*"))
+    assert done.rc == 0, done.stdout + done.stderr
+    assert done.stdout.count(f"does not know this ansible-core ({said}") == 1
+    assert "slip-alice" in done.stdout
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_newer_core_that_has_all_seams_is_accelerated(venv: Path, sshd: Sshd, open_folder: Path, door: str) -> None:
+    if core(venv) < (2, 21):
+        pytest.skip("the next version is none of these")
+    with Controller(venv, "slipstream" if door == "callback" else "stock", sshd, open_folder / "run") as controller:
+        change = "import ansible.release; ansible.release.__version__ = '2.22.0b1'"
+        done = run_on_changed_core(controller, open_folder, "versions", change, door)
+        assert done.rc == 0 and "lipstream" not in done.stderr, done.stdout + done.stderr
+        assert controller.status()["tickets"] == 1
 
 
 def test_no_daemon_means_stock_with_a_warning(venv: Path, sshd: Sshd, open_folder: Path) -> None:

@@ -40,6 +40,13 @@ def codes(play: Play, hosts: str, tasks: str) -> dict[str, list[int]]:
     return found
 
 
+def ready(*users: str) -> str:
+    """Return tasks that root makes homes ready with: who is first in one is warned."""
+    return "".join(
+        f"- {{raw: 'install -d -m 700 -o {user} ~{user}/.ansible ~{user}/.ansible/tmp'}}\n" for user in users
+    )
+
+
 def test_all_processes_of_an_account_are_killed(play: Play) -> None:
     """By a program that nobody knows beforehand: an agent that waits there is lost, and no task with it. That of the
     login goes with its connection."""
@@ -71,11 +78,9 @@ def test_sudo_that_allows_stocks_command_only(play: Play) -> None:
 def test_accounts_with_other_shells(play: Play, method: str) -> None:
     name, _, flag = method.partition(" ")
     variables = f"vars: {{ansible_become_method: {name}, ansible_become_flags: '{flag}'}}"
-    tasks = ""
-    for user in ("slip-tess", "slip-finn", "slip-nora"):
-        # Who is first in a home is warned.
-        tasks += f"- {{raw: 'install -d -m 700 -o {user} ~{user}/.ansible ~{user}/.ansible/tmp'}}\n"
-    for user in ("slip-tess", "slip-finn", "slip-nora"):
+    users = ("slip-tess", "slip-finn", "slip-nora")
+    tasks = ready(*users)
+    for user in users:
         same = f"become: true, become_user: {user}, ignore_errors: true, {variables}"
         tasks += f"""\
 - {{shell: 'echo "it''s" $HOME ! && id -un', {same}}}
@@ -84,3 +89,37 @@ def test_accounts_with_other_shells(play: Play, method: str) -> None:
 """
     found = codes(play, "root", tasks)["root"]
     assert found[:7] == [0] * 7, found
+
+
+PROMPTS = {
+    "german": "Passwort: ",
+    "french": "Mot de passe\u00a0: ",
+    "chinese": "密码\uff1a",
+    "named": "slip-carol's Password:",
+    "own": "Parole: ",
+}
+ASKS = """\
+#!/bin/sh
+printf '%s' "{prompt}" >&2
+read word
+[ "$word" = right ] && exec su "$@"
+echo 'su: Authentifizierungsfehler' >&2
+exit 1
+"""
+
+
+def test_su_asks_in_other_languages(play: Play) -> None:
+    """A stand-in asks, and lets the real one do the rest."""
+    tasks = ready(CAROL.name)
+    for name, prompt in PROMPTS.items():
+        play.file(name, ASKS.format(prompt=prompt))
+        known = ", ansible_su_prompt_l10n: [Parole]" if name == "own" else ""
+        for password in ("right", "wrong"):
+            variables = f"ansible_become_exe: sh {play.folder}/{name}, ansible_become_password: {password}{known}"
+            same = f"become: true, become_method: su, become_user: slip-carol, vars: {{{variables}}}"
+            tasks += f"- {{command: id -un, ignore_errors: true, {same}}}\n"
+            if password == "right":
+                tasks += f"- {{raw: id -un, ignore_errors: true, {same}}}\n"
+    found = codes(play, "root", tasks)["root"]
+    # 2.16 does not know all of them.
+    assert found.count(0) >= 1 + 2 * (len(PROMPTS) - 1), found

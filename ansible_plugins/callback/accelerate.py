@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ansible.plugins.callback import CallbackBase
 
-from ansible_slipstream.ansible.activation import activate
+from ansible_slipstream.ansible.doors import activate
 
 DOCUMENTATION = """
 name: accelerate

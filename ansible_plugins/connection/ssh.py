@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ansible_slipstream.ansible.activation import door
+from ansible_slipstream.ansible.doors import door
 
 DOCUMENTATION = """
 name: ssh

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ansible.plugins.strategy.free import StrategyModule as StockStrategy
 
-from ansible_slipstream.ansible.activation import Disguised, activate
+from ansible_slipstream.ansible.doors import Disguised, activate
 
 DOCUMENTATION = """
 name: slipstream_free

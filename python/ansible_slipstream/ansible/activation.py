@@ -1,4 +1,4 @@
-"""Switching Slipstream on: one idempotent function behind three doors."""
+"""Switching Slipstream on: one idempotent function behind three doors (``doors.py``)."""
 
 from __future__ import annotations
 
@@ -116,15 +116,6 @@ def _take_over(connection: Any) -> Any:
     return ours
 
 
-def stock_class(name: str) -> type:
-    """Return stock's connection class as the plugin loader made it.
-
-    The loader imports plugin files under names of its own, or finds the module imported already.
-    """
-    module = {"ssh": stock_ssh, "local": stock_local}[name]
-    return module.Connection  # type: ignore[no-any-return]
-
-
 def _wrap_worker() -> None:
     """Give lanes out in the place of workers; before the first, hold the run open and load what all need."""
     stock_worker = strategy_plugins.WorkerProcess
@@ -146,36 +137,3 @@ def _wrap_worker() -> None:
         return (factory.make if _state["active"] else stock_worker)(*args, **kwargs)
 
     strategy_plugins.WorkerProcess = worker
-
-
-class Disguised:
-    """Mixed into our strategies: Ansible compares the play's strategy with the names of its own."""
-
-    stock_name: str
-
-    def run(self, iterator: Any, play_context: Any, *args: Any, **kwargs: Any) -> Any:
-        """Run the play under stock's name."""
-        iterator._play.strategy = self.stock_name
-        return super().run(iterator, play_context, *args, **kwargs)  # type: ignore[misc]
-
-
-def door(name: str) -> type:
-    """Return the class for ``slipstream.core.<name>``: stock's options under stock's names.
-
-    Switched off, or on an ansible-core that is not known, it is stock's own class with the name changed.
-    """
-    stock = stock_class(name)
-    active = activate()
-    # Loading stock's plugin once makes its options known.
-    connection_loader.get(name, class_only=True)
-    options.declare(name)
-    base: Any = accelerated(stock) if active else stock
-
-    def prepare(self: Any, *args: Any, **kwargs: Any) -> None:
-        base.__init__(self, *args, **kwargs)
-        if active and not getattr(self._shell, "_IS_WINDOWS", False):
-            self.slipstream_prepare()
-
-    # Options, variables and their defaults are looked up by this name.
-    load_name = property(lambda self: name, lambda self, value: None)
-    return type("Connection", (base,), {"__module__": stock.__module__, "__init__": prepare, "_load_name": load_name})

@@ -62,6 +62,8 @@ SEAMS: tuple[tuple[Any, str, tuple[str, ...]], ...] = (
     (strategy_plugins.WorkerProcess, "_hard_exit", ("self",)),
     (PluginLoader, "_clear_caches", ("self",)),
     (PluginLoader, "_load_module_source", ("self", "path")),
+    (PluginLoader, "get", ("self", "name")),
+    (PluginLoader, "find_plugin_with_context", ("self", "name", "collection_list")),
     (VariableManager, "get_vars", ("self",)),
     (InventoryData, "_create_implicit_localhost", ("self", "pattern")),
     (ConfigManager, settled.METHOD, ("self", "plugin_type", "name", "keys", "variables", "direct")),
@@ -74,6 +76,7 @@ INNER: tuple[tuple[tuple[int, int], str, str], ...] = (
     ((2, 19), "ansible._internal._datatag._tags", "Origin"),
     ((2, 19), "ansible._internal._task", "TaskContext"),
     ((2, 19), "ansible._internal._templating._engine", "TemplateOptions"),
+    ((2, 19), "ansible._internal._templating._jinja_plugins", "JinjaPluginIntercept"),
     ((2, 19), "ansible.module_utils.common.json", "get_module_encoder"),
     ((2, 21), "ansible._internal._worker._inventory_rpc", "InventoryRPC"),
 )
