@@ -85,7 +85,7 @@ def test_accounts_with_other_shells(play: Play, method: str) -> None:
         tasks += f"""\
 - {{shell: 'echo "it''s" $HOME ! && id -un', {same}}}
 - {{command: printenv WORD, environment: {{WORD: 'it''s $HOME !'}}, {same}}}
-- {{copy: {{content: x, dest: "{{{{ work }}}}/{user}"}}, {same}}}
+- {{copy: {{content: x, dest: "{{{{ work }}}}/{user}"}}, environment: {{WORD: ü}}, {same}}}
 """
     found = codes(play, "root", tasks)["root"]
     assert found[:7] == [0] * 7, found

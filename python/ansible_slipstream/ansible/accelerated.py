@@ -51,6 +51,10 @@ class Lost(AnsibleAuthenticationFailure):  # type: ignore[misc]
     """The link broke while a module was running. Of this base because stock's ssh connection must
     not run the task again: nobody knows what the module has done."""
 
+    # 2.19 and later: nobody has failed to authenticate, and the message is that of the cause.
+    _default_message = ""
+    _include_cause_message = False
+
 
 class Accelerated:
     """Mixed into a stock connection class; the subclass tells what its link is."""

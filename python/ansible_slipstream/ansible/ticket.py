@@ -41,8 +41,8 @@ START_VARIABLES = (
     *("PYTHON", "__PYVENV_", "LD_", "LC_", "LANG", "DYLD_", "MALLOC_", "GLIBC_", "OPENSSL_", "HOME"),
     *("UNIXCONFDIR", "UNIXUSRLIBDIR"),
 )
-# What another shell may make something of, where a become plugin (`sudo -i`) hands it the line: values stay on it.
-EXPANDED = re.compile(r"[$\n]")
+# What sudo or a shell may make something of, where a become plugin (`sudo -i`) hands the line on: values stay there.
+EXPANDED = re.compile(r"[^\t -~]|\$")
 # Interpreters that were found to be wrappers, by address of the host: all of the environment goes on the start line.
 WRAPPERS: set[tuple[str, str]] = set()
 # So many are tried before stock runs a module.
