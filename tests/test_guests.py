@@ -1,4 +1,7 @@
-"""Accounts that tasks become: their processes are killed by others, their rights and their shells are unusual."""
+"""Accounts that tasks become: their processes are killed by others, their rights and their shells are unusual.
+
+For a machine of one's own (`targets/alone.py`): whoever else uses these accounts at the time loses its processes.
+"""
 
 from __future__ import annotations
 

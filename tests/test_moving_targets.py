@@ -1,4 +1,7 @@
-"""Targets and settings that change under a running play: stock starts anew with each task, Slipstream must not lag."""
+"""Targets and settings that change under a running play: stock starts anew with each task, Slipstream must not lag.
+
+For a copy of the machine (`targets/alone.py`): accounts use the Pythons below root's home.
+"""
 
 from __future__ import annotations
 
