@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from kit import accounts, web
 from kit.interpreters import interpreters
+from kit.plays import Play
 from kit.runner import MODES
 from kit.sshd import Sshd
 
@@ -59,6 +60,12 @@ def open_folder() -> Iterator[Path]:
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def play(venv: Path, sshd: Sshd, open_folder: Path) -> Play:
+    """A play of a few lines, for both modes."""
+    return Play(venv, sshd, open_folder)
 
 
 @pytest.fixture(params=sorted(interpreters()))

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from kit.plays import Play
 from kit.runner import MODES
-from kit.sshd import Sshd
 from kit.versions import core
 
 COUNTS = """\
@@ -29,11 +28,6 @@ class VarsModule(BaseVarsPlugin):
         return {"of_plugin": "there"}
 """
 COLLECTION = "collections/ansible_collections/slip/routed"
-
-
-@pytest.fixture
-def play(venv: Path, sshd: Sshd, open_folder: Path) -> Play:
-    return Play(venv, sshd, open_folder)
 
 
 def test_a_host_that_fails_first_fails_alone(play: Play) -> None:

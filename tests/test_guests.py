@@ -11,16 +11,10 @@ from pathlib import Path
 import pytest
 from kit.accounts import CAROL
 from kit.plays import Play
-from kit.sshd import Sshd
 
 # Only what stock says with `sudo -H -S -n`, nothing else that begins so.
 RULE = f"{CAROL.name} ALL=(ALL) NOPASSWD: /bin/sh -c echo BECOME-SUCCESS-[a-z]* ; /usr/bin/python3\n"
 SUDOERS = Path("/etc/sudoers.d/slip-test-guests")
-
-
-@pytest.fixture
-def play(venv: Path, sshd: Sshd, open_folder: Path) -> Play:
-    return Play(venv, sshd, open_folder)
 
 
 @pytest.fixture

@@ -95,11 +95,6 @@ class CallbackModule(CallbackBase):
 """
 
 
-@pytest.fixture
-def play(venv: Path, sshd: Sshd, open_folder: Path) -> Play:
-    return Play(venv, sshd, open_folder)
-
-
 def said(run: Run, key: str = "stdout") -> dict[str, object]:
     """Return what each named task has said."""
     return {event.task: event.result.get(key) for event in run.events if event.host and event.task}

@@ -99,11 +99,6 @@ class CallbackModule(CallbackBase):
 """
 
 
-@pytest.fixture
-def play(venv: Path, sshd: Sshd, open_folder: Path) -> Play:
-    return Play(venv, sshd, open_folder)
-
-
 @pytest.mark.parametrize("hosts", ["lane1", TWO])
 def test_local_commands_have_umask_and_environment_of_their_task(play: Play, hosts: str) -> None:
     play.file("filter_plugins/f.py", FILTERS)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
 import functools
-import types
 from typing import Any
 
 from ansible.plugins import strategy as strategy_plugins
@@ -14,7 +12,7 @@ from ansible.plugins.loader import connection_loader
 from ansible.utils.display import Display
 
 from ..errors import DaemonError
-from . import discovery, options, runtime, seams, settled, shown, ticket, warmup
+from . import discovery, options, runtime, seams, settled, shown, ssh_arguments, ticket, warmup
 from .accelerated import FIRST_STAGE
 from .lanes.choice import is_of_core
 from .lanes.factory import Factory
@@ -48,7 +46,7 @@ def activate() -> bool:
     shown.install()
     settled.install()
     _wrap_loader()
-    _defer_parsers()
+    ssh_arguments.install()
     _wrap_worker()
     _state["active"] = True
     return True
@@ -82,29 +80,6 @@ def _wrap_loader() -> None:
         return found._replace(object=_take_over(connection))
 
     connection_loader.get_with_context = get_with_context
-
-
-class _DeferredParser:
-    """An argument parser that is made when it is asked for something."""
-
-    def __init__(self) -> None:
-        self._arguments: list[tuple[Any, Any]] = []
-
-    def add_argument(self, *args: Any, **kwargs: Any) -> None:
-        """Remember an argument."""
-        self._arguments.append((args, kwargs))
-
-    def __getattr__(self, name: str) -> Any:
-        parser = argparse.ArgumentParser()
-        for args, kwargs in self._arguments:
-            parser.add_argument(*args, **kwargs)
-        return getattr(parser, name)
-
-
-def _defer_parsers() -> None:
-    """Spare each ssh connection a parser, which stock makes from 2.19 on and only its own commands use."""
-    if hasattr(stock_ssh, "argparse"):
-        stock_ssh.argparse = types.SimpleNamespace(**vars(argparse) | {"ArgumentParser": _DeferredParser})
 
 
 def _take_over(connection: Any) -> Any:

@@ -21,7 +21,7 @@ from ansible.plugins.connection import ssh as stock_ssh
 
 from ..client import AgentStart, ChoresDone, Json, Link, Result
 from ..errors import ChoresUndone, DaemonError, LinkLost, NoAgent, RequestFailed, Unreachable
-from . import options, runtime, shown
+from . import options, runtime, shown, ssh_arguments
 from .accelerated import Accelerated, Lost, text_environment, working_folder
 from .chores import Chores, HeldFile, HeldMode
 from .fetched import into_place
@@ -53,9 +53,6 @@ WORDS_OF_SSH = re.compile(
 NO_SSH = "another program stands in ssh's place"
 # Executables of which that is to be assumed, and for which host; known to this process.
 _not_ssh: set[tuple[str, str]] = set()
-# The options that stock looks for a wish for a terminal in, and what it has found.
-ARGUMENTS = ("ssh_args", "ssh_common_args", "ssh_extra_args")
-_asks_for_tty: dict[tuple[str | None, ...], bool] = {}
 # What the daemon returns when it can't execute ssh.
 NOT_EXECUTED = 127
 
@@ -87,7 +84,7 @@ class SshConnection(Accelerated):
         executable = to_text(self.get_option("ssh_executable"))
         if self._has_no_ssh():
             return self._run_without_ssh(cmd, in_data, sudoable, checkrc)
-        helper, ssh = _split_sshpass(cmd, executable.encode())
+        helper, ssh = ssh_arguments.split_sshpass(cmd)
         unreachable = None
         try:
             link = self._link(self._master_arguments(ssh))
@@ -138,14 +135,11 @@ class SshConnection(Accelerated):
     @staticmethod
     def _split_ssh_args(argstring: str) -> list[str]:
         """Split as stock does: the same few strings, a dozen times for every task."""
-        return list(_split(argstring))
+        return list(ssh_arguments.split(argstring))
 
     def _is_tty_requested(self) -> bool:
         """Parse the arguments for a terminal as stock does from 2.19 on: the same few, thrice for every task."""
-        texts = tuple(self.get_option(name) for name in ARGUMENTS)
-        if texts not in _asks_for_tty:
-            _asks_for_tty[texts] = super()._is_tty_requested()  # type: ignore[misc]
-        return _asks_for_tty[texts]
+        return ssh_arguments.ask_for_tty(self.get_option, super()._is_tty_requested)  # type: ignore[misc]
 
     def slipstream_objection(self) -> str | None:
         return NO_SSH if self._has_no_ssh() else super().slipstream_objection()
@@ -315,7 +309,7 @@ class SshConnection(Accelerated):
     def _ssh_vector(self) -> list[bytes]:
         """Return ssh's arguments as stock builds them, without what sshpass needs."""
         command = self._build_command(self.get_option("ssh_executable"), "ssh")  # type: ignore[attr-defined]
-        _, ssh = _split_sshpass(command, to_text(self.get_option("ssh_executable")).encode())
+        _, ssh = ssh_arguments.split_sshpass(command)
         return ssh
 
     def _password_prompt(self) -> str:
@@ -475,20 +469,6 @@ class SshConnection(Accelerated):
         finally:
             self._close_sshpass_pipe()
         super().reset()  # type: ignore[misc]
-
-
-@functools.lru_cache(256)
-def _split(arguments: str) -> tuple[str, ...]:
-    return tuple(stock_ssh.Connection._split_ssh_args(arguments))
-
-
-def _split_sshpass(cmd: list[bytes], executable: bytes) -> tuple[list[bytes], list[bytes]]:
-    """Return sshpass with its arguments, and the command that it would run."""
-    if cmd and cmd[0] == b"sshpass":
-        # -d with the descriptor in the same word, then perhaps -P with the prompt behind it.
-        at = 4 if cmd[2] == b"-P" else 2
-        return list(cmd[:at]), list(cmd[at:])
-    return [], list(cmd)
 
 
 @functools.lru_cache(256)
