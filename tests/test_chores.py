@@ -67,6 +67,15 @@ def test_home_is_the_accounts(agent: Agent) -> None:
     assert do(agent, {"do": "home", "user": "root"}) == (1, "/root", "")
     done, _, why = do(agent, {"do": "home", "user": "no-such-user"})
     assert done == 0 and "no-such-user" in why
+    # Who has no other word than the environment's for it is root here, too.
+    assert do(agent, {"do": "home", "user": ""}) == (1, os.environ["HOME"], "")
+
+
+def test_folder_in_a_home_that_has_moved_is_not_made(agent: Agent, tmp_path: Path) -> None:
+    make = {"do": "make_folder", "base": str(tmp_path / "base"), "name": "name"}
+    done, _, why = do(agent, {**make, "home": {"user": "root", "path": "/home/root"}})
+    assert done == 0 and "elsewhere" in why and not (tmp_path / "base").exists()
+    assert do(agent, {**make, "home": {"user": "root", "path": "/root"}}) == (1, "", "")
 
 
 def test_what_a_shell_has_to_try_is_left(agent: Agent, tmp_path: Path) -> None:

@@ -187,6 +187,48 @@ def test_file_system_in_use_can_be_unmounted(play: Play) -> None:
     assert [codes[f"by {way}"] for way in ways] == [0] * len(ways)
 
 
+# What changes under a play, as root does it, and back.
+MOVES = {
+    "home": ("mkdir {there}; chown slip-alice {there}; {set_home} {there}", "{set_home} /home/slip-alice"),
+    "no folder": (
+        "rm -rf {there}; mv /home/slip-alice/.ansible {there}; touch /home/slip-alice/.ansible",
+        "rm /home/slip-alice/.ansible; mv {there} /home/slip-alice/.ansible",
+    ),
+}
+# usermod refuses while processes of the account live.
+SET_HOME = 'f() { sed -i "s#^\\(slip-alice:.*\\):/[^:]*:#\\1:$1:#" /etc/passwd; }; f'
+LEFT = "find /home/slip-alice {{ work }} -name 'ansible-tmp-*'"
+
+
+@pytest.mark.parametrize("what", MOVES)
+@pytest.mark.parametrize("action", ["copy", "template", "copy as root", "copy of a tree"])
+def test_home_moves_between_files(play: Play, what: str, action: str) -> None:
+    """Slipstream knows a home and its temporary folder by then, and would make the next one along with a module."""
+    for name in ("tree/one", "tree/inner/two"):
+        play.file(name, f"{name}\n")
+    play.file("file.j2", "{{ inventory_hostname }} {{ number }}\n")
+    there = "{{ work }}/there"
+    change, back = (words.format(there=there, set_home=SET_HOME) for words in MOVES[what])
+    module, source = {
+        "template": ("template", "src: '{{ playbook_dir }}/file.j2'"),
+        "copy of a tree": ("copy", "src: '{{ playbook_dir }}/tree'"),
+    }.get(action, ("copy", "content: '{{ number }}'"))
+    become = "become: true" if action == "copy as root" else "become: false"
+    files = ""
+    for number in (1, 2):
+        files += f"- name: write {number}\n"
+        files += f"  {module}: {{{source}, dest: '{{{{ work }}}}/file {number}'}}\n"
+        files += f"  {become}\n  vars: {{number: {number}}}\n  ignore_errors: true\n  ignore_unreachable: true\n"
+        if number == 1:
+            files += f"- {{name: change, raw: {json.dumps(change)}, become: true}}\n"
+    files += f"- {{name: back, raw: {json.dumps(back)}, become: true}}\n"
+    files += f"- {{name: left, raw: {json.dumps(LEFT)}, become: true}}\n"
+    run = play.compare("plain", files)
+    assert said(run, "stdout")["left"] == "", run.stdout
+    kinds = {event.task: event.kind for event in run.events if event.task.startswith("write")}
+    assert kinds["write 1"] == "ok" and (kinds["write 2"] == "ok") is (what == "home"), kinds
+
+
 def test_settings_of_ssh_by_task(play: Play) -> None:
     """Whether there is a terminal, and how a password is given, is each task's own choice."""
     password = (

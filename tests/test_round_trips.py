@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
+from kit.accounts import ALICE
 from kit.relay import Relay
 from kit.runner import Controller
 from kit.sshd import Sshd
@@ -61,12 +62,60 @@ def test_step_is_one_round_trip(round_trips: Callable[[str], int]) -> None:
     assert round_trips(", ".join(["{command: hostname}"] * 5)) == 5
 
 
-def test_copy_asks_as_little_as_it_can(round_trips: Callable[[str], int], open_folder: Path) -> None:
+# What opens a play: where home is, and whether a temporary folder can be made there.
+FIRST = 2
+
+
+def each(count: int, names: Iterable[object]) -> int:
+    """Return round trips of a loop: so many for each item."""
+    return FIRST + count * len(list(names))
+
+
+@pytest.fixture
+def place(open_folder: Path) -> Path:
+    """A folder for both sides."""
     place = open_folder / "place"
     place.mkdir()
     place.chmod(0o777)
+    return place
+
+
+def test_copy_is_a_question_and_an_answer(round_trips: Callable[[str], int], place: Path) -> None:
     copy = f"{{copy: {{content: '{{{{ item }}}}', dest: '{place}/{{{{ item }}}}'}}, loop: [1, 2, 3]}}"
-    # What is there, where home is, a temporary folder, the module with its file, and the folder goes.
-    assert round_trips(copy) == 3 * 5
-    # It is there already, and stock has made its folder all the same.
-    assert round_trips(copy) == 3 * 5
+    # A temporary folder and what is there; then the file, its mode, the module, and the folder goes.
+    assert round_trips(copy) == each(2, "123")
+    # It is there already: the same, with nothing to send.
+    assert round_trips(copy) == each(2, "123")
+    # Nor do later tasks ask again.
+    assert round_trips(f"{copy}, {copy}") == each(2, "123123")
+
+
+def test_file_actions_ask_as_little_as_they_can(
+    round_trips: Callable[[str], int], place: Path, open_folder: Path
+) -> None:
+    template = open_folder / "template.j2"
+    template.write_text("of {{ item }}\n")
+    tasks = f"{{template: {{src: '{template}', dest: '{place}/{{{{ item }}}}'}}, loop: [1, 2]}}"
+    assert round_trips(tasks) == each(2, "12")
+    (open_folder / "tree" / "inner").mkdir(parents=True)
+    files = {"one": "1", "two": "2", "inner/three": "3"}
+    for name, content in files.items():
+        (open_folder / "tree" / name).write_text(content)
+    # The folder goes with each file's module, and comes back with the next file's question.
+    assert round_trips(f"{{copy: {{src: '{open_folder}/tree/', dest: '{place}/tree'}}}}") == each(2, files)
+    assert {name: (place / "tree" / name).read_text() for name in files} == files
+    assert round_trips(f"{{stat: {{path: '{place}/{{{{ item }}}}'}}, loop: [1, 2]}}") == 2
+    assert round_trips(f"{{file: {{path: '{place}/{{{{ item }}}}', mode: '600'}}, loop: [1, 2]}}") == 2
+    # What is there, and the file.
+    fetch = f"{{fetch: {{src: '{place}/{{{{ item }}}}', dest: '{open_folder}/fetched'}}, loop: [1, 2]}}"
+    assert round_trips(fetch) == 2 * 2
+
+
+def test_copy_without_a_users_name(round_trips: Callable[[str], int], place: Path, sshd: Sshd) -> None:
+    sessions = sshd.sessions()
+    nobody = f"vars: {{ansible_user: null, ansible_ssh_extra_args: '-o User={ALICE.name}'}}"
+    assert round_trips(f"{{ping: , {nobody}}}") >= 1
+    before = sshd.sessions()
+    copy = f"{{copy: {{content: x, dest: '{place}/{{{{ item }}}}'}}, loop: [1, 2, 3], {nobody}}}"
+    assert round_trips(copy) == each(2, "123")
+    assert sshd.sessions() == before > sessions

@@ -126,11 +126,15 @@ class ModuleRequest:
 
 @dataclass(frozen=True)
 class Result:
-    """What a module or command left: return code, standard output, standard error."""
+    """What a module or command left: return code, standard output, standard error.
+
+    ``tidied`` says that the chores which its job names for afterwards were done.
+    """
 
     rc: int
     stdout: bytes
     stderr: bytes
+    tidied: bool = False
 
 
 @dataclass(frozen=True)
@@ -288,7 +292,8 @@ class Client:
             else:
                 break
         rest = _split(body, reply["out"])
-        return Result(reply["rc"], bytes(output[0]) + rest[0], said + bytes(output[1]) + rest[1])
+        stdout, stderr = bytes(output[0]) + rest[0], said + bytes(output[1]) + rest[1]
+        return Result(reply["rc"], stdout, stderr, reply.get("tidied", False))
 
     def discover(self, link: Link, agent: AgentStart, chooser: bytes = b"") -> Result | None:
         """Run interpreter discovery, whose line ends as an agent, and return what it printed.

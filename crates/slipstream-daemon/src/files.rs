@@ -12,6 +12,8 @@ use std::{
 
 /// Bytes read, sent and written at a time.
 const CHUNK: usize = 128 << 10;
+/// Bytes taken off the link that are worth a word to the agent, which lets many times as many be under way.
+const CREDIT_MIN: u64 = 256 << 10;
 /// Chunks that go as they are after one that showed that deflating does not pay.
 const SKIP: u32 = 63;
 
@@ -143,7 +145,7 @@ async fn receive_file(stream: &mut Stream, path: &str, file: File) -> Result<(u6
         },
         None => return Err(Trouble::Lost),
     };
-    let (mut file, mut hash, mut received) = (file, Sha256::new(), 0);
+    let (mut file, mut hash, mut received, mut taken) = (file, Sha256::new(), 0, 0);
     loop {
         let frame = stream.next().await.ok_or(Trouble::Lost)?;
         if !frame.data {
@@ -154,7 +156,7 @@ async fn receive_file(stream: &mut Stream, path: &str, file: File) -> Result<(u6
             tracing::trace!(size, received, "file fetched");
             return Ok((received, mode));
         }
-        let bytes = frame.body.len() as u64;
+        taken += frame.body.len() as u64;
         let deflated = frame.flags & Frame::DEFLATED != 0;
         (file, hash, received) = blocking(move || {
             let content = if deflated { deflate::unpack(&frame.body)? } else { frame.body };
@@ -163,9 +165,13 @@ async fn receive_file(stream: &mut Stream, path: &str, file: File) -> Result<(u6
             Ok((file, hash, received + content.len() as u64))
         })
         .await?;
-        if !stream.tell(&ToAgent::Credit { bytes }, vec![]).await {
+        if taken < CREDIT_MIN {
+            continue;
+        }
+        if !stream.tell(&ToAgent::Credit { bytes: taken }, vec![]).await {
             return Err(Trouble::Lost);
         }
+        taken = 0;
     }
 }
 

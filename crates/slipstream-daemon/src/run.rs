@@ -188,7 +188,9 @@ async fn run_on(
                 let (reply, body) = match agent.death.get() {
                     // The module has killed its own account's processes, or somebody else has: under stock it
                     // would have died so.
-                    Some(death) => (Reply::Exit { rc: death.rc, out: 0 }, death.stderr.clone()),
+                    Some(death) => {
+                        (Reply::Exit { rc: death.rc, out: 0, tidied: false }, death.stderr.clone())
+                    }
                     None => {
                         let message =
                             "the connection to the agent was lost while the module was running".into();
@@ -225,14 +227,14 @@ async fn answer(
 ) -> Result<Option<Stop>, Error> {
     stream.finish();
     let reply = match frame.parse() {
-        Ok(FromAgent::Exit { rc, out }) => {
+        Ok(FromAgent::Exit { rc, out, tidied }) => {
             stream.agent.listen();
             shared.stats.tickets.add(1);
             stream.agent.count_ticket();
             if let Ok(mut held) = stream.agent.held.try_lock() {
                 held.answered(closure);
             }
-            Reply::Exit { rc, out }
+            Reply::Exit { rc, out, tidied }
         }
         Ok(FromAgent::Stale { what, damaged }) => {
             debug!(agent = stream.agent.hello.pid, %what, "agent is stale");
@@ -310,7 +312,7 @@ pub(crate) async fn discover(
                 // What is on standard output is the answer, for this once.
                 let _ = agent.noise.set(Noise { stdout: vec![], stderr: stderr.clone() });
                 link.slot(&spec.key).fill(agent);
-                (Reply::Exit { rc: 0, out: stdout.len() as u64 }, [stdout, stderr].concat())
+                (Reply::Exit { rc: 0, out: stdout.len() as u64, tidied: false }, [stdout, stderr].concat())
             }
             Booted::Refused(refusal) => refused(refusal),
             Booted::Unreachable(error) => unreachable(error),

@@ -134,6 +134,9 @@ pub enum FromAgent {
         rc: i32,
         /// Bytes of the body that are standard output.
         out: u64,
+        /// The chores that the job names for after the module were done.
+        #[serde(default)]
+        tidied: bool,
     },
     /// As many chores were done as went well.
     Chores(ChoresDone),

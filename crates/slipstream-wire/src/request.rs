@@ -361,6 +361,9 @@ pub enum Reply {
         rc: i32,
         /// Bytes of the body that are standard output.
         out: u64,
+        /// The chores that the job names for after the module were done.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        tidied: bool,
     },
     /// The start line ended without an agent's greeting; nothing ran. The body is its output.
     Refused {

@@ -22,11 +22,13 @@ SILENT_DEATHS = (signal.SIGINT, signal.SIGPIPE)
 class Job(object):
     """One running module."""
 
-    def __init__(self, stream, flags, name, child, base):
-        self.stream = stream
+    def __init__(self, frame, child, base):
+        self.stream = frame.stream
         # Those of the frames that answer.
-        self.flags = flags & frames.ALONE
-        self.name = name
+        self.flags = frame.flags & frames.ALONE
+        self.name = frame.control["job"]["name"]
+        # Chores for after its end.
+        self.then = frame.control["job"].get("then")
         self.pid = child.pid
         self.farewell = child.farewell
         self.base = base
@@ -47,8 +49,9 @@ class Job(object):
 class Jobs(object):
     """All running modules of this agent."""
 
-    def __init__(self, writer, ready_children):
+    def __init__(self, writer, ready_children, own_chores):
         self._writer = writer
+        self._chores = own_chores
         self._children = ready_children
         self._guardian = guardian.Guardian()
         self._by_pid = {}
@@ -56,15 +59,14 @@ class Jobs(object):
 
     def start(self, frame, preloaded):
         """Let a child run the module that a message asks for."""
-        stream, job = frame.stream, frame.control["job"]
         try:
-            child = self._children.start(frame.control["closure"], job, frame.body)
+            child = self._children.start(frame.control["closure"], frame.control["job"], frame.body)
         except (OSError, IOError) as error:
             # Out of descriptors or processes: this job fails, the others go on.
             words = ("slipstream: the module could not be started: %s\n" % error.strerror).encode("utf-8")
-            self._writer.message(stream, {"op": "exit", "rc": 1, "out": 0}, words)
+            self._writer.message(frame.stream, {"op": "exit", "rc": 1, "out": 0}, words)
             return
-        started = Job(stream, frame.flags, job["name"], child, preloaded.base)
+        started = Job(frame, child, preloaded.base)
         for fd in (child.out, child.err):
             fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_NONBLOCK)
             fcntl.fcntl(fd, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
@@ -219,7 +221,10 @@ class Jobs(object):
         code, last_words = _shell_view(job.status)
         err = self._own_path(job, b"".join(job.collected[job.err])) + last_words
         out = self._own_path(job, b"".join(job.collected[job.out]))
-        self._writer.message(job.stream, {"op": "exit", "rc": code, "out": len(out)}, out + err, job.flags)
+        answer = {"op": "exit", "rc": code, "out": len(out)}
+        if job.then:
+            answer["tidied"] = not self._chores.do(job.then, b"")["why"]
+        self._writer.message(job.stream, answer, out + err, job.flags)
         self._children.make_ready()
 
     @staticmethod

@@ -30,9 +30,9 @@ class Agent(object):
         cwd, self._leaves = _working_directory()
         modules_cwd = cwd if self._leaves else None
         ready_children = children.Children(self._closures, self._finder, self._preloaded, modules_cwd)
-        self._jobs = jobs.Jobs(self._writer, ready_children)
         self._files = files.Files(self._writer, cwd)
         self._chores = chores.Chores(self._files)
+        self._jobs = jobs.Jobs(self._writer, ready_children, self._chores)
         self._copies = copies.Copies(program, self._closures)
         self._fingerprint = fingerprint.Fingerprint()
         # Of the closures that have come; see copies.reached.

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ansible.errors import AnsibleAuthenticationFailure
@@ -65,6 +65,8 @@ class Accelerated:
     slipstream_evict = False
     # Set while a file is put whose action is known to go on over this very connection.
     slipstream_may_hold = False
+    # Set while an action makes its folder that asks what is there first.
+    slipstream_may_guess = False
     # Set while stock discovers the interpreter.
     slipstream_discovery: Discovery | None = None
     # The key and the start line of the agent that discovery has started.
@@ -177,6 +179,10 @@ class Accelerated:
         except DaemonError as error:
             runtime.drop_client()
             raise Lost(f"{error} on {host}; the module may have run in part and is not run again") from error
+
+    def slipstream_make_folder(self, make: Callable[[], Any]) -> Any:
+        """Make an action's temporary folder in stock's way."""
+        return make()
 
     def slipstream_becomes(self, line: str) -> bool:
         """Tell whether a become plugin wrote a command line."""

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import dataclass, field
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ansible.errors import AnsibleError
+from ansible.errors import AnsibleAuthenticationFailure, AnsibleError
 
 from ..client import Json
 
@@ -23,7 +24,7 @@ MAKE_FOLDER = re.compile(
     r'&& echo (?P=name)="` echo (?P=base)/(?P=name) `" \)',
     re.ASCII,
 )
-EXPAND_HOME = re.compile(r"echo ~(?P<user>[\w.-]+)", re.ASCII)
+EXPAND_HOME = re.compile(r"echo ~(?P<user>[\w.-]*)", re.ASCII)
 ALLOW = re.compile(r"u\+(?P<what>[rwx]+)")
 OWNERS_BITS = {"r": 0o400, "w": 0o200, "x": 0o100}
 # What stock adds to every command, against a race of ssh's that newer versions take for past.
@@ -35,6 +36,41 @@ HELD_MAX = 64 << 10
 
 
 @dataclass
+class Known:
+    """What chores have said of one account so far, to be said again while the target agrees."""
+
+    # By the user's name as a command has it.
+    homes: dict[str, str] = field(default_factory=dict)
+    # Folders in which temporary ones could be made.
+    bases: set[str] = field(default_factory=set)
+    # What shells print there before every command: standard output, standard error.
+    noise: tuple[bytes, bytes] = (b"", b"")
+
+
+# By the link's identity.
+KNOWN: defaultdict[str, Known] = defaultdict(Known)
+
+
+class GuessedWrong(AnsibleAuthenticationFailure):  # type: ignore[misc]
+    """What was known is so no more: the folder has to be asked for anew, and nothing was done.
+
+    Of this base because stock's ssh connection must not try again on its own.
+    """
+
+
+@dataclass
+class HeldFolder:
+    """A temporary folder that is made with what comes next."""
+
+    chore: Json
+    content = b""
+
+    def moved(self, _before: str, _now: str) -> HeldFolder:
+        """Return it for another folder."""
+        return self
+
+
+@dataclass
 class HeldFile:
     """A file that is written with what comes next, in any case before the next command."""
 
@@ -42,6 +78,10 @@ class HeldFile:
     out_path: str
     mode: int
     content: bytes
+
+    def moved(self, before: str, now: str) -> HeldFile:
+        """Return it for another folder."""
+        return replace(self, out_path=self.out_path.replace(before, now))
 
     @property
     def chore(self) -> Json:
@@ -62,24 +102,35 @@ class HeldMode:
     chore: Json
     content = b""
 
+    def moved(self, before: str, now: str) -> HeldMode:
+        """Return it for another folder."""
+        paths = [path.replace(before, now) for path in self.chore["paths"]]
+        return HeldMode(self.line.replace(before, now), {**self.chore, "paths": paths})
+
     @staticmethod
     def failure(why: str) -> AnsibleError:
         """Return what stock would have raised for it."""
         return AnsibleError(f"Failed to set permissions on remote files (rc: 1, err: {why})")
 
 
+Held = HeldFolder | HeldFile | HeldMode
+
+
 @dataclass
 class Chores:
     """Those of one connection."""
 
-    held: list[HeldFile | HeldMode] = field(default_factory=list)
-    # What shells print there before every command: standard output, standard error.
-    noise: tuple[bytes, bytes] = (b"", b"")
+    _held: list[Held] = field(default_factory=list)
     # The command that was written last, and what it is for.
     _command: str = ""
     _chore: Json | None = None
-    # The temporary folder that an agent has made last.
-    _folder: str = ""
+    # How the temporary folder was made that an agent has made last, and its path.
+    _making: Json | None = None
+    folder: str = ""
+    # It went with the module that was its last, and stock has not asked for that yet.
+    tidied: bool = False
+    # The home that a command was answered with from what was known.
+    guessed: Json | None = None
 
     def watch(self, shell: Any) -> None:
         """Note what a connection's shell plugin writes from now on."""
@@ -108,6 +159,34 @@ class Chores:
                 return end
         return ""
 
+    @property
+    def held(self) -> list[Held]:
+        """What waits: first of all the folder, where it has gone and something else than its removal comes."""
+        if self.tidied:
+            self.tidied = False
+            self._held.insert(0, HeldFolder(self._making or {}))
+        return self._held
+
+    @held.setter
+    def held(self, held: list[Held]) -> None:
+        self._held = held
+
+    def guess(self, chore: Json, known: Known) -> str | None:
+        """Return what a chore would say, if that is known; a folder is made with what comes next."""
+        if chore["do"] == "home" and chore["user"] in known.homes:
+            self.guessed = {"user": chore["user"], "path": known.homes[chore["user"]]}
+            return known.homes[chore["user"]] + "\n"
+        if chore["do"] != "make_folder":
+            return None
+        if self.guessed is not None:
+            # The agent has to agree.
+            chore["home"] = self.guessed
+        if chore["base"] not in known.bases:
+            return None
+        self.guessed = None
+        self.held.append(HeldFolder(chore))
+        return self.done(chore, "", known)
+
     def has_room_for(self, path: str, size: int) -> bool:
         """Tell whether a file may wait: small, and in a folder that nobody knows of yet."""
         return self._is_inside(path) and len(self.content) + size <= HELD_MAX
@@ -117,20 +196,23 @@ class Chores:
         return bool(self.held) and chore["do"] == "allow" and all(map(self._is_inside, chore["paths"]))
 
     def _is_inside(self, path: str) -> bool:
-        return bool(self._folder) and path.startswith(f"{self._folder}/") and ".." not in path.split("/")
+        return bool(self.folder) and path.startswith(f"{self.folder}/") and ".." not in path.split("/")
 
     @property
     def content(self) -> bytes:
         """That of the files that wait, one after the other."""
         return b"".join(item.content for item in self.held)
 
-    def done(self, chore: Json, said: str) -> str:
+    def done(self, chore: Json, said: str, known: Known) -> str:
         """Note that a chore was done, and return what stock's command would have printed."""
         if chore["do"] == "make_folder":
-            self._folder = f"{chore['base']}/{chore['name']}"
-            return f"{chore['name']}={self._folder}\n"
+            self._making, self.folder = chore, f"{chore['base']}/{chore['name']}"
+            known.bases.add(chore["base"])
+            return f"{chore['name']}={self.folder}\n"
         if chore["do"] == "remove":
-            self._folder = ""
+            self.folder, self.tidied = "", False
+        if chore["do"] == "home" and PLAIN_PATH.fullmatch(said):
+            known.homes[chore["user"]] = said
         return f"{said}\n" if said else ""
 
     def _noting(self, stock: Any, meaning: Any) -> Any:
@@ -160,8 +242,8 @@ class Chores:
         return {"do": "allow", "paths": names, "mode": sum(OWNERS_BITS[letter] for letter in set(found["what"]))}
 
     def _of_remove(self, _command: str, path: str, recurse: bool = False) -> Json | None:
-        mine = recurse and self._folder and path.rstrip("/") == self._folder
-        return {"do": "remove", "path": self._folder} if mine else None
+        mine = recurse and self.folder and path.rstrip("/") == self.folder
+        return {"do": "remove", "path": self.folder} if mine else None
 
 
 def _inside_quotes(command: str) -> str:

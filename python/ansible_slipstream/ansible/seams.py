@@ -27,6 +27,7 @@ SEAMS: tuple[tuple[Any, str, tuple[str, ...]], ...] = (
     (action_plugins, "modify_module", ("module_name", "module_path", "module_args", "templar", "task_vars")),
     (action_plugins.ActionBase, "_configure_module", ("self", "module_name", "module_args", "task_vars")),
     (action_plugins.ActionBase, "_execute_module", ("self", "module_name", "module_args", "wrap_async")),
+    (action_plugins.ActionBase, "_make_tmp_path", ("self",)),
     (action_plugins.ActionBase, "_transfer_file", ("self", "local_path", "remote_path")),
     (action_plugins.ActionBase, "_is_pipelining_enabled", ("self", "module_style", "wrap_async")),
     (action_plugins.ActionBase, "_compute_environment_string", ("self", "raw_environment_out")),

@@ -10,22 +10,20 @@ import os
 import re
 import shutil
 import stat
-import tempfile
 from typing import Any
 
-from ansible import constants
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.module_utils.common.text.converters import to_bytes, to_native, to_text
 from ansible.plugins import shell as shell_plugins
 from ansible.plugins.connection import ssh as stock_ssh
 
-from ..client import AgentStart, ChoresDone, Json, Link, Result
-from ..errors import ChoresUndone, DaemonError, LinkLost, NoAgent, RequestFailed, Unreachable
+from ..client import AgentStart, Link, Result
+from ..errors import DaemonError, LinkLost, NoAgent, RequestFailed, Unreachable
 from . import options, runtime, shown, ssh_arguments
-from .accelerated import Accelerated, Lost, text_environment, working_folder
-from .chores import Chores, HeldFile, HeldMode
+from .accelerated import Lost, text_environment, working_folder
 from .fetched import into_place
 from .lanes import baton
+from .ssh_chores import SSH_FAILED, SshChores
 from .ticket import NotStarted, Ticket
 
 display = stock_ssh.display
@@ -41,7 +39,6 @@ STOCKS_SHELLS = os.path.join(os.path.dirname(shell_plugins.__file__), "")
 
 # What sshpass returns for a wrong password; stock's error handling knows it.
 SSHPASS_DENIED = 5
-SSH_FAILED = 255
 # What ssh, or the daemon for it, says when it does not get to a host, or not in.
 WORDS_OF_SSH = re.compile(
     rb"^ssh: connect to host|^Connection (?:closed|reset|timed out)|^(?:kex|ssh)_exchange_identification|^slipstreamd "
@@ -57,16 +54,12 @@ _not_ssh: set[tuple[str, str]] = set()
 NOT_EXECUTED = 127
 
 
-class SshConnection(Accelerated):
+class SshConnection(SshChores):
     """Mixed into stock's ssh connection class."""
 
     host: str
     user: str
     _flags: dict[str, bool]
-
-    @functools.cached_property
-    def _chores(self) -> Chores:
-        return Chores()
 
     def get_option(self, option: str, hostvars: Any = None) -> Any:
         value = super().get_option(option, hostvars)  # type: ignore[misc]
@@ -97,7 +90,7 @@ class SshConnection(Accelerated):
                 self._close_sshpass_pipe()
                 line = shown.start_line(to_text(cmd[-1]), *in_data.lines)
                 shown.command(self.host, [*cmd[:-1], line.encode()])
-                result = self._run_ticket(link, to_text(cmd[-1]), in_data)
+                result = self._run_ticket(link, to_text(cmd[-1]), in_data, 2 + float(self.get_option("timeout")))
                 if result.rc == SSH_FAILED and checkrc:
                     # The module's own code, but stock can't tell it from ssh's.
                     raise self._not_sent(result.stderr)
@@ -153,98 +146,6 @@ class SshConnection(Accelerated):
 
     def slipstream_show_escalation(self, words: str) -> None:
         shown.escalation(self.host, words)
-
-    def _do_chore(self, link: Link, line: str) -> Result | None:
-        """Have an agent do what a command line is for, and what waits for it; None for what a shell has to run."""
-        chores = self._chores
-        chore = chores.of(line)
-        if chore is None or self.slipstream_objection():
-            return None
-        if chores.may_wait(chore):
-            chores.held.append(HeldMode(line, chore))
-            return Result(0, *chores.noise)
-        if chore["do"] == "remove":
-            # What waits to be written there would go with it.
-            chores.held = []
-        try:
-            outcome = self._do_held(link, line, chore)
-        except LinkLost as lost:
-            runtime.drop_client()
-            # As ssh would say it: stock tries again, as often as it is told to.
-            return Result(SSH_FAILED, b"", f"{lost}\n".encode())
-        if outcome is None or outcome.why:
-            display.debug(f"slipstream: stock does {chore['do']}: {outcome.why if outcome else 'no agent'}")
-            return None
-        chores.noise = outcome.stdout, outcome.stderr
-        return Result(0, outcome.stdout + chores.done(chore, outcome.said).encode(), outcome.stderr)
-
-    def _do_held(self, link: Link, line: str = "", *chores: Json) -> ChoresDone | None:
-        """Do what waits, then these chores; None if there is nothing to do, or no agent for it."""
-        held = self._chores.held
-        wanted = [*(item.chore for item in held), *chores]
-        if not wanted:
-            return None
-        agent = self._login_agent(line)
-        shell = line.partition(" -c ")[0]
-        outcome = runtime.client().do_chores(link, shell, agent, wanted, self._chores.content, runtime.RUN.id)
-        if outcome is None:
-            self._do_held_by_stock()
-            return None
-        # Stock may be told to try again.
-        self._chores.held = held[outcome.done :]
-        if outcome.done < len(held):
-            raise held[outcome.done].failure(outcome.why)
-        return outcome
-
-    def _do_held_by_stock(self) -> None:
-        """Do what waits as stock does; what fails waits on, for stock's next try."""
-        held, self._chores.held = self._chores.held, []
-        # The command that is about to run has its password in it.
-        pipe, self.sshpass_pipe = getattr(self, "sshpass_pipe", None), None
-        try:
-            while held:
-                self._do_one_by_stock(held[0])
-                del held[0]
-        finally:
-            self._chores.held, self.sshpass_pipe = held, pipe
-
-    def _do_one_by_stock(self, item: HeldFile | HeldMode) -> None:
-        if isinstance(item, HeldMode):
-            rc, _, stderr = self.exec_command(item.line, sudoable=False)  # type: ignore[attr-defined]
-            if rc:
-                raise item.failure(to_text(stderr))
-            return
-        # As private as the file that it is a copy of may have been.
-        with tempfile.NamedTemporaryFile(dir=constants.DEFAULT_LOCAL_TMP) as source:
-            source.write(item.content)
-            source.flush()
-            os.fchmod(source.fileno(), item.mode)
-            super()._file_transport_command(source.name, item.out_path, "put")  # type: ignore[misc]
-
-    def _run_ticket(self, link: Link, line: str, ticket: Ticket) -> Result:
-        """Run a ticket, with what waits for it if its agent is of the login account."""
-        timeout_s = 2 + float(self.get_option("timeout"))
-        held = self._chores.held
-        if self.slipstream_becomes(line):
-            self._do_held(link)
-            held = []
-        ticket.chores, ticket.content = [item.chore for item in held], b"".join(item.content for item in held)
-        try:
-            result = self.slipstream_run(link, line, ticket, self.host, timeout_s)
-        except ChoresUndone:
-            # One by one it will say what is wrong with them.
-            self._do_held(link)
-            ticket.chores, ticket.content = [], b""
-            result = self.slipstream_run(link, line, ticket, self.host, timeout_s)
-        self._chores.held = []
-        return result
-
-    def _login_agent(self, line: str) -> AgentStart | None:
-        """Return what starts an agent of the login account where a chore's command line would have run."""
-        if not line or self.slipstream_plain_start is None:
-            return None
-        start = self._chores.instead(line, self.slipstream_plain_start)
-        return AgentStart(runtime.client().agent_key(start, b""), start, False)
 
     def _discover(self, link: Link, line: str, in_data: bytes | None) -> Result | None:
         """Run interpreter discovery's question and start the agent that it leads to; None for anything else."""
@@ -437,21 +338,6 @@ class SshConnection(Accelerated):
                 up, down = (os.path.getsize(in_path), 0) if sftp_action == "put" else (0, os.path.getsize(out_path))
                 runtime.count_bytes(link, up, down)
         return moved
-
-    def _hold(self, in_path: str, out_path: str) -> bool:
-        """Keep a small file for the next command, if nobody can miss it until then."""
-        if not self.slipstream_may_hold:
-            return False
-        with contextlib.suppress(OSError, UnicodeEncodeError):
-            out_path.encode()
-            found = os.stat(in_path)
-            if stat.S_ISREG(found.st_mode) and self._chores.has_room_for(out_path, found.st_size):
-                with open(in_path, "rb") as source:
-                    content = source.read()
-                mode = stat.S_IMODE(found.st_mode) & 0o777
-                self._chores.held.append(HeldFile(in_path, out_path, mode, content))
-                return True
-        return False
 
     @staticmethod
     def _put(link: Link, in_path: str, out_path: str) -> None:

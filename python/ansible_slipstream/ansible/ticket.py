@@ -7,11 +7,13 @@ which stock hands to our connection's `exec_command` like any other payload.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import json
 import os
 import re
 import threading
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,6 +70,10 @@ EVICTING_WORDS = re.compile(
 
 # Where stock's own action plugins are.
 STOCKS_ACTIONS = os.path.join(os.path.dirname(action_plugins.__file__), "")
+# Those that make a temporary folder first of all, and then ask what is at the destination.
+COPYING = ("copy.py", "template.py", "assemble.py")
+# After these modules of a copy nothing is left in the folder, and it goes: unless there are more files.
+LAST_OF_COPY = ("copy", "file")
 
 
 class Ticket(bytes):
@@ -82,6 +88,8 @@ class Ticket(bytes):
     # What its agent does first, and the content of the files of that.
     chores: list[Json]
     content: bytes
+    # It is the last that needs the temporary folder, as far as its action can tell.
+    tidies: bool
     # What starts its agent, and the command that stock would have run.
     lines: tuple[str, str]
 
@@ -109,6 +117,7 @@ _stock_modify = action_plugins.modify_module
 _stock_configure = action_plugins.ActionBase._configure_module
 _stock_execute = action_plugins.ActionBase._execute_module
 _stock_transfer = action_plugins.ActionBase._transfer_file
+_stock_make_folder = action_plugins.ActionBase._make_tmp_path
 _execute_signature = inspect.signature(_stock_execute)
 
 
@@ -118,6 +127,7 @@ def install() -> None:
     action_plugins.ActionBase._configure_module = _configure_module
     action_plugins.ActionBase._execute_module = _execute_module
     action_plugins.ActionBase._transfer_file = _transfer_file
+    action_plugins.ActionBase._make_tmp_path = _make_tmp_path
 
 
 def _current() -> _Call:
@@ -159,11 +169,25 @@ def _transfer_file(self: Any, *args: Any, **kwargs: Any) -> Any:
     connection = self._connection
     if not getattr(connection, "slipstream", False):
         return _stock_transfer(self, *args, **kwargs)
-    connection.slipstream_may_hold = inspect.getfile(type(self)).startswith(STOCKS_ACTIONS)
+    connection.slipstream_may_hold = _is_stocks(self)
     try:
         return _stock_transfer(self, *args, **kwargs)
     finally:
         connection.slipstream_may_hold = False
+
+
+def _make_tmp_path(self: Any, *args: Any, **kwargs: Any) -> Any:
+    """Let the folder of an action that asks what is there first be made with that question."""
+    connection = self._connection
+    if not getattr(connection, "slipstream", False) or not _is_stocks(self, COPYING):
+        return _stock_make_folder(self, *args, **kwargs)
+    return connection.slipstream_make_folder(functools.partial(_stock_make_folder, self, *args, **kwargs))
+
+
+def _is_stocks(action: Any, names: Container[str] = ()) -> bool:
+    """Tell whether an action is one of stock's own, of these names if there are any."""
+    path = inspect.getfile(type(action))
+    return path.startswith(STOCKS_ACTIONS) and (not names or os.path.basename(path) in names)
 
 
 def _execute_noted(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -261,6 +285,7 @@ def _ticket_for(
     ticket.closure = closure.digest
     ticket.source = source
     ticket.chores, ticket.content = [], b""
+    ticket.tidies = name.rpartition(".")[2] in LAST_OF_COPY and _is_stocks(action, COPYING[:1])
     ticket.private = bool(args.get("_ansible_no_log"))
     ticket.evict = _evicts(name, args, stock.get("environment"))
     ticket.job = {
