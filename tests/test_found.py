@@ -118,6 +118,23 @@ def test_cached_facts_of_a_host_outside_the_play_are_read_anew(play: Play, venv:
     assert [event.result["msg"] for event in run.events if "msg" in event.result and event.host == "plain2"] == ["new"]
 
 
+def test_inventory_that_is_read_anew_has_hosts_for_lanes(play: Play) -> None:
+    inventory = play.file("more.ini", "[more]\nlane1\n")
+    tasks = f"""\
+- add_host: {{name: "added_{{{{ inventory_hostname }}}}", groups: added}}
+- copy: {{dest: "{inventory}", content: "[more]\\nlane2\\nnew ansible_connection=local of=ini\\n"}}
+  delegate_to: localhost
+  run_once: true
+- meta: refresh_inventory
+- debug: {{msg: "{{{{ groups.more }}}} {{{{ groups.added | default('none') }}}} {{{{ hostvars.new.of }}}}"}}
+"""
+    more = "- {hosts: more, gather_facts: false, tasks: [{debug: {msg: '{{ of | default(inventory_hostname) }}'}}]}\n"
+    known = ["-i", str(play.folder / "run" / "inventory.json"), "-i", str(inventory)]
+    run = play.compare("lane1,lane2", tasks, *known, more=more)
+    assert run.rc == 0, run.stdout
+    assert {event.host for event in run.events} >= {"lane2", "new"}
+
+
 def test_this_machine_by_another_name(play: Play) -> None:
     """The first name that it is called by stays its name, if the playbook's own process has done it."""
     tasks = """\

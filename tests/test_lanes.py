@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -13,6 +14,7 @@ import pytest
 from ansible_slipstream.ansible.lanes import isolation
 from kit.compare import run_differences
 from kit.known import unexpected
+from kit.masks import mask_text
 from kit.runner import MODES, Controller, Mode, Run
 from kit.running import ended, read_lines
 from kit.sshd import Sshd
@@ -217,6 +219,41 @@ def test_signals_end_playbook_and_tasks(
         stdout, stderr = process.communicate(timeout=8)
         assert process.returncode in (99, 250, 130, -number), stdout + stderr
         assert all(ended(command, 5) for command in commands), stdout + stderr
+
+
+@pytest.mark.parametrize("hosts", ["plain", "plain,plain2"])
+def test_interrupted_playbook_ends_as_under_stock(venv: Path, sshd: Sshd, open_folder: Path, hosts: str) -> None:
+    """Its code and what it says, with handlers and a rescue that must not run."""
+    fifo = open_folder / "started"
+    os.mkfifo(fifo)
+    fifo.chmod(0o666)
+    tasks = f"""\
+- debug: {{msg: before}}
+  changed_when: true
+  notify: never
+- block:
+    - shell: 'echo $$ > {fifo}; exec sleep 300'
+  rescue:
+    - debug: {{msg: rescued}}
+  always:
+    - debug: {{msg: always}}
+- debug: {{msg: after}}
+"""
+    ends = []
+    for mode in MODES:
+        with Controller(venv, mode, sshd, open_folder / "run") as controller:
+            playbook = write(open_folder, hosts, tasks)
+            playbook.write_text(playbook.read_text() + "  handlers: [{name: never, debug: {msg: handled}}]\n")
+            process = controller.start(playbook)
+            commands = [int(word) for word in read_lines(fifo, len(hosts.split(","))).split()]
+            os.killpg(process.pid, signal.SIGINT)
+            stdout, stderr = process.communicate(timeout=30)
+            assert all(ended(command, 5) for command in commands) or mode == "stock"
+        ends.append((process.returncode, mask_text(stdout).strip(), "nterrupted" in stderr))
+        for command in commands:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(command, signal.SIGKILL)
+    assert ends[1] == ends[0]
 
 
 def test_signal_that_comes_as_a_command_has_just_started_is_not_lost() -> None:

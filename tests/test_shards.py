@@ -17,6 +17,7 @@ from ansible_slipstream.ansible.lanes.choice import Choice
 from ansible_slipstream.ansible.lanes.news import News
 from ansible_slipstream.ansible.lanes.shard import Gathering
 from kit.compare import run_differences
+from kit.masks import mask_text
 from kit.runner import MODES, Controller
 from kit.running import ended, read_line
 from kit.sshd import Sshd
@@ -49,12 +50,13 @@ def wide(open_folder: Path) -> list[str]:
     return hosts_here(open_folder, HOSTS)
 
 
-def hosts_here(folder: Path, count: int) -> list[str]:
+def hosts_here(folder: Path, count: int, connection: str = "local") -> list[str]:
     """Return options for a play on hosts that are all this machine."""
-    names = "\n".join(f"wide{n}" for n in range(1, count + 1))
-    variables = "ansible_connection=local\nansible_python_interpreter=/usr/bin/python3\n"
+    names = "\n".join(f"wide{n} ansible_host=127.0.0.{100 + n}" for n in range(1, count + 1))
+    variables = f"ansible_connection={connection}\nansible_python_interpreter=/usr/bin/python3\n"
     inventory = folder / "wide.ini"
-    inventory.write_text(f"[wide]\n{names}\n[wide:vars]\n{variables}")
+    # What logs in to the others does to these.
+    inventory.write_text(f"[wide]\n{names}\n[wide:vars]\n{variables}[remote:children]\nwide\n")
     return ["-i", str(folder / "run" / "inventory.json"), "-i", str(inventory)]
 
 
@@ -73,15 +75,26 @@ def write(folder: Path, tasks: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("shards", "hosts", "forks"),
-    [("2", HOSTS, HOSTS), ("2", HOSTS, 64), ("1", 1, 5), ("1", 2, 1), ("1", 2, 5), ("1", 20, 5), ("1", 20, 64)],
+    ("connection", "shards", "hosts", "forks"),
+    [
+        *(("local", "2", HOSTS, forks) for forks in (HOSTS, 64)),
+        *(("local", "1", *wide) for wide in ((1, 5), (2, 1), (2, 5), (20, 5), (20, 64))),
+        *(("ssh", "1", *wide) for wide in ((1, 5), (2, 1), (20, 5), (20, 64))),
+    ],
 )
 def test_wide_play_reads_as_under_stock(
-    venv: Path, sshd: Sshd, open_folder: Path, monkeypatch: pytest.MonkeyPatch, shards: str, hosts: int, forks: int
+    venv: Path,
+    sshd: Sshd,
+    open_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    connection: str,
+    shards: str,
+    hosts: int,
+    forks: int,
 ) -> None:
     """In shards and in lanes of one process, with more forks than hosts and with fewer."""
     monkeypatch.setenv("SLIPSTREAM_SHARDS", shards)
-    options = [*hosts_here(open_folder, hosts), "-f", str(forks)]
+    options = [*hosts_here(open_folder, hosts, connection), "-f", str(forks)]
     runs = []
     for mode in MODES:
         with Controller(venv, mode, sshd, open_folder / "run") as controller:
@@ -91,6 +104,10 @@ def test_wide_play_reads_as_under_stock(
     assert len(runs[0].events) > 20 * hosts, runs[0].stdout
     found = list(map(str, run_differences(*runs)))
     assert not found, "\n".join([*found[:40], runs[1].stdout[-2000:], runs[1].stderr[-4000:]])
+    if hosts == 1:
+        # One after the other, whatever runs them.
+        stock, ours = (mask_text(run.stdout) for run in runs)
+        assert ours == stock
 
 
 @pytest.mark.parametrize("how", ["kills", "exits"])

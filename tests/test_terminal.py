@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
 from kit.accounts import BOB
 from kit.masks import mask_text
 from kit.runner import MODES, Controller
@@ -53,6 +54,20 @@ def test_questions_are_asked_as_by_stock(venv: Path, sshd: Sshd, open_folder: Pa
     shown = assert_same_talk(venv, sshd, open_folder, "questions.yml", answers, *login, *python, *asked, *left_out)
     assert BOB.password not in shown and "s3cr3t" not in shown and "n0thing" not in shown
     assert "harbour 6" in shown
+
+
+@pytest.mark.parametrize("typed", [True, False])
+def test_become_password_of_its_own(venv: Path, sshd: Sshd, open_folder: Path, typed: bool) -> None:
+    """``-K`` without ``-k``, and ``--become-password-file``."""
+    file = open_folder / "password"
+    file.write_text(f"{BOB.password}\n")
+    options = ["-i", "127.0.0.30,", "-u", BOB.name, "--private-key", str(sshd.user_key)]
+    options += ["--ssh-common-args", f"-o UserKnownHostsFile={open_folder}/run/known_hosts"]
+    options += ["-e", f"ansible_port={sshd.port} ansible_python_interpreter=/usr/bin/python3"]
+    options += ["-K"] if typed else ["--become-password-file", str(file)]
+    answers = [("BECOME password: ", f"{BOB.password}\n")] if typed else []
+    shown = assert_same_talk(venv, sshd, open_folder, "become.yml", answers, *options)
+    assert BOB.password not in shown
 
 
 def test_steps_and_debugger_are_answered_as_by_stock(venv: Path, sshd: Sshd, open_folder: Path) -> None:

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -202,6 +203,14 @@ class Bed:
         environment["PATH"] = f"{folder}:{environment['PATH']}"
 
 
+def _tickets(spec: Spec) -> int:
+    """Return how many modules Slipstream has run; 0 where it has no daemon."""
+    if not spec.product:
+        return 0
+    told = subprocess.run([f"{spec.venv}/bin/slipstream", "status", "--json"], capture_output=True, check=False)
+    return int(json.loads(told.stdout).get("tickets", 0)) if told.returncode == 0 else 0
+
+
 def _sessions() -> int:
     text = sandbox.SSHD_LOG.read_text(errors="replace") if sandbox.SSHD_LOG.exists() else ""
     return len(re.findall("^Starting session", text, re.MULTILINE))
@@ -222,7 +231,8 @@ def main() -> None:
     sandbox.limit_open_files()
     with (shared / "log").open("w") as log:
         code, seconds = Bed(spec, Catalogue(Path(spec.sdist, "test/integration/targets"))).run(log)
-    result = {"code": code, "seconds": seconds, "cpu": sandbox.end_everything(), "sessions": _sessions()}
+    result = {"code": code, "seconds": seconds, "tickets": _tickets(spec), "cpu": sandbox.end_everything()}
+    result["sessions"] = _sessions()
     (shared / "result").write_text(json.dumps(result))
 
 

@@ -27,6 +27,8 @@ class Outcome:
     recap: list[int]
     # What it failed of; empty if it passed.
     reason: str
+    # Modules that Slipstream has run.
+    tickets: int = 0
 
     @classmethod
     def of(cls, result: Json, text: str, timed_out: bool) -> Outcome:
@@ -34,7 +36,8 @@ class Outcome:
         passed = result["code"] == 0
         recap = [sum(map(int, column)) for column in zip(*RECAP.findall(text), strict=True)] or [0] * len(COUNTS)
         reason = "" if passed else ("timed out; last: " if timed_out else "") + _reason(text)
-        return cls(passed, result.get("seconds", 0), result.get("cpu", 0), result.get("sessions", 0), recap, reason)
+        seconds, cpu, sessions, tickets = (result.get(name, 0) for name in ("seconds", "cpu", "sessions", "tickets"))
+        return cls(passed, seconds, cpu, sessions, recap, reason, tickets)
 
     def as_json(self) -> Json:
         """Return it for a file."""
@@ -82,6 +85,8 @@ def summary(found: Mapping[str, Mapping[str, Json]]) -> list[str]:
     for what in ("seconds", "cpu", "sessions"):
         one, other = (sum(getattr(outcomes[i], what) for outcomes in both.values()) for i in (0, 1))
         print(f"{what}, where both pass: {modes[0]} {one:.0f}, {modes[1]} {other:.0f}")
+    print(f"modules run by Slipstream: {sum(o[1].tickets for o in both.values())}, in", end=" ")
+    print(f"{sum(o[1].tickets > 0 for o in both.values())} of {len(both)} targets")
     regressions = [name for name, o in runs.items() if o[0].passed and not o[1].passed]
     for name in regressions:
         print(f"REGRESSION {name}: {runs[name][1].reason}")

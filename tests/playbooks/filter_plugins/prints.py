@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import locale
 import os
 import sys
+import time
 from typing import Any
 
 from ansible.utils.display import Display
@@ -20,7 +22,15 @@ def unsettles(folder: str) -> str:
     os.environ["UNSETTLED"] = folder
     os.chdir(folder)
     os.umask(0o077)
+    os.environ["TZ"] = "XYZ-5"
+    time.tzset()
+    locale.setlocale(locale.LC_ALL, "POSIX")
     return folder
+
+
+def looks(value: str) -> str:
+    """Tell what locale and time zone a process has."""
+    return f"{value} {locale.setlocale(locale.LC_ALL)} {time.strftime('%Z')}"
 
 
 def asks(question: str) -> str:
@@ -39,4 +49,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Any]:
         """Return the filters."""
-        return {"asks": asks, "marks": marks, "prints": prints, "unsettles": unsettles}
+        return {"asks": asks, "looks": looks, "marks": marks, "prints": prints, "unsettles": unsettles}

@@ -7,10 +7,12 @@ import copy
 import functools
 import importlib
 import io
+import locale
 import os
 import signal
 import subprocess
 import sys
+import time
 from typing import Any
 
 from ansible import constants
@@ -157,12 +159,15 @@ def flush_output() -> None:
 
 
 class ProcessState:
-    """Working folder, umask and environment of this process, and what globals keep, which a worker has for itself."""
+    """Working folder, umask, environment, locale and time zone of this process, and what globals keep, which a worker
+    has for itself.
+    """
 
     def __init__(self) -> None:
         self._folder, self._environment = _folder(), dict(os.environb)
         os.umask(umask := os.umask(0o077))
         self._umask = umask
+        self._locale, self._zone = locale.setlocale(locale.LC_ALL), _zone()
         # ansible-core's lookup `url` installs one.
         self._opener = getattr(sys.modules.get("urllib.request"), "_opener", None)
 
@@ -185,6 +190,16 @@ class ProcessState:
         if os.environb != self._environment:
             os.environb.clear()
             os.environb.update(self._environment)
+        if locale.setlocale(locale.LC_ALL) != self._locale:
+            locale.setlocale(locale.LC_ALL, self._locale)
+        if _zone() != self._zone:
+            # By the environment, which is as it was.
+            time.tzset()
+
+
+def _zone() -> tuple[object, ...]:
+    """Return what ``time.tzset`` has made of the environment last."""
+    return time.tzname, time.timezone, time.altzone
 
 
 def _folder() -> str | None:
