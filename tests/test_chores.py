@@ -12,10 +12,33 @@ from typing import Any
 import pytest
 from kit.accounts import ALICE
 from kit.agent import Agent, frames
+from kit.plays import Play
 from kit.runner import MODES, Controller
 from kit.sshd import Sshd
 
 NOBODY = 65534
+# An action of a third party that has a file in its folder while stock's copy runs.
+KEEPS = """\
+from ansible.plugins.action import ActionBase
+from ansible.plugins.loader import action_loader
+
+class ActionModule(ActionBase):
+    TRANSFERS_FILES = True
+
+    def run(self, tmp=None, task_vars=None):
+        super().run(tmp, task_vars)
+        shell = self._connection._shell
+        mine = self._transfer_data(shell.join_path(shell.tmpdir, 'mine'), 'still there')
+        copy = action_loader.get(
+            'ansible.legacy.copy', task=self._task, connection=self._connection, play_context=self._play_context,
+            loader=self._loader, templar=self._templar, shared_loader_obj=self._shared_loader_obj,
+        )
+        result = copy.run(task_vars=task_vars)
+        result['mine'] = self._low_level_execute_command(f'cat {mine}')['stdout']
+        self._remove_tmp_path(shell.tmpdir)
+        result['left'] = self._low_level_execute_command(f'ls {mine} 2>&1 | wc -l; ls -d {mine}/..')['rc']
+        return result
+"""
 
 
 @pytest.fixture
@@ -74,7 +97,7 @@ def test_home_is_the_accounts(agent: Agent) -> None:
 def test_folder_in_a_home_that_has_moved_is_not_made(agent: Agent, tmp_path: Path) -> None:
     make = {"do": "make_folder", "base": str(tmp_path / "base"), "name": "name"}
     done, _, why = do(agent, {**make, "home": {"user": "root", "path": "/home/root"}})
-    assert done == 0 and "elsewhere" in why and not (tmp_path / "base").exists()
+    assert done == 0 and "another home" in why and not (tmp_path / "base").exists()
     assert do(agent, {**make, "home": {"user": "root", "path": "/root"}}) == (1, "", "")
 
 
@@ -130,7 +153,7 @@ def test_only_a_folder_of_ones_own_is_removed(agent: Agent, tmp_path: Path, why:
     assert (place / "kept").exists()
 
 
-def play(controller: Controller, folder: Path, host: str, tasks: str, *options: str) -> Any:
+def run_tasks(controller: Controller, folder: Path, host: str, tasks: str, *options: str) -> Any:
     playbook = folder / "play.yml"
     playbook.write_text(f"[{{hosts: {host}, gather_facts: false, tasks: [{tasks}]}}]")
     return controller.run(playbook, *options)
@@ -143,13 +166,25 @@ def test_copy_in_a_loop_takes_no_sessions(venv: Path, sshd: Sshd, open_folder: P
     place.chmod(0o777)
     copy = f"{{copy: {{content: '{{{{ item }}}}', dest: '{place}/{{{{ item }}}}'}}, loop: [%s]}}"
     with Controller(venv, "slipstream", sshd, open_folder / "run") as controller:
-        assert play(controller, open_folder, host, copy % "1").rc == 0
+        assert run_tasks(controller, open_folder, host, copy % "1").rc == 0
         before = sshd.sessions()
-        assert play(controller, open_folder, host, copy % "2, 3, 4").rc == 0
+        assert run_tasks(controller, open_folder, host, copy % "2, 3, 4").rc == 0
         # An agent that a become plugin started ends with its play; the login account's stays.
         assert sshd.sessions() - before == {"plain": 0, "sudo": 1}[host]
     assert {path.read_text() for path in place.iterdir()} == {"1", "2", "3", "4"}
     assert not list(Path(f"~{ALICE.name}").expanduser().glob(".ansible/tmp/*"))
+
+
+def test_folder_of_another_action_stays_while_copy_runs(play: Play) -> None:
+    play.file("action_plugins/keeps.py", KEEPS)
+    tasks = """\
+- copy: {content: first, dest: "{{ work }}/first"}
+- keeps: {content: x, dest: "{{ work }}/second"}
+- keeps: {content: x, dest: "{{ work }}/second"}
+- copy: {content: last, dest: "{{ work }}/last"}
+"""
+    run = play.compare("plain", tasks)
+    assert [event.result["mine"] for event in run.events if "mine" in event.result] == ["still there"] * 2
 
 
 @pytest.mark.parametrize("trouble", ["not writable", "a file in the way"])
@@ -165,7 +200,7 @@ def test_trouble_with_the_temporary_folder_reads_as_under_stock(
     for mode in MODES:
         with Controller(venv, mode, sshd, open_folder / mode) as controller:
             tasks = f"{{ping: }}, {{copy: {{content: x, dest: '{open_folder}/never'}}}}"
-            result = play(controller, open_folder, "plain", tasks, "-e", f"ansible_remote_tmp={remote}")
+            result = run_tasks(controller, open_folder, "plain", tasks, "-e", f"ansible_remote_tmp={remote}")
         assert result.rc != 0
         lines = [line for line in result.stdout.splitlines() if "msg" in line]
         said.append([line.split("ansible-tmp-")[0] for line in lines])

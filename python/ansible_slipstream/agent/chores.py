@@ -9,9 +9,6 @@ import errno
 import os
 import stat
 
-# Why a folder is not made where a home was.
-MOVED = "the home is elsewhere by now"
-
 
 class Chores(object):
     """Does chores; ``files`` takes what is written."""
@@ -43,21 +40,20 @@ class Chores(object):
         return {"op": "chores", "done": done, "said": said, "why": why}
 
     def _home(self, chore):
-        """``echo ~name``, or ``echo ~``, which the environment has the answer to."""
+        """``echo ~name``, or ``echo ~``, which the environment has the answer to; only if it is ``path``, if given."""
         import pwd
 
-        name = chore["user"]
-        home = (pwd.getpwnam(name) if name else pwd.getpwuid(os.geteuid())).pw_dir
+        user = chore["user"]
+        home = (pwd.getpwnam(user) if user else pwd.getpwuid(os.geteuid())).pw_dir
         home.encode("ascii")
-        if not name and os.environ.get("HOME") != home:
-            raise OSError(errno.EINVAL, "HOME is not the account's")
+        if home != chore.get("path", home if user else os.environ["HOME"]):
+            raise OSError(errno.ESTALE, "another home")
         return home
 
     def _make_folder(self, chore):
         """``umask 77; mkdir -p base; mkdir base/name``."""
-        assumed = chore.get("home")
-        if assumed and self._home(assumed) != assumed["path"]:
-            raise OSError(errno.ESTALE, MOVED)
+        if "home" in chore:
+            self._home(chore["home"])
         base = self._files.absolute(chore["base"])
         before = os.umask(0o77)
         try:

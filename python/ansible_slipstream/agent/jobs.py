@@ -26,9 +26,10 @@ class Job(object):
         self.stream = frame.stream
         # Those of the frames that answer.
         self.flags = frame.flags & frames.ALONE
-        self.name = frame.control["job"]["name"]
+        job = frame.control["job"]
+        self.name = job["name"]
         # Chores for after its end.
-        self.then = frame.control["job"].get("then")
+        self.then = job.get("then")
         self.pid = child.pid
         self.farewell = child.farewell
         self.base = base
@@ -49,9 +50,9 @@ class Job(object):
 class Jobs(object):
     """All running modules of this agent."""
 
-    def __init__(self, writer, ready_children, own_chores):
+    def __init__(self, writer, ready_children, chores):
         self._writer = writer
-        self._chores = own_chores
+        self._chores = chores
         self._children = ready_children
         self._guardian = guardian.Guardian()
         self._by_pid = {}

@@ -29,8 +29,9 @@ class SshChores(Accelerated):
     """Mixed into stock's ssh connection class, below what moves commands and files."""
 
     host: str
-    # Makes the temporary folder of the action that is running as stock makes it.
-    _make_folder: Callable[[], Any] | None = None
+    # Makes the temporary folder of one of stock's copying actions as stock makes it, and where it is.
+    _make_folder: Callable[[], Any]
+    _copys_folder = ""
 
     @functools.cached_property
     def _chores(self) -> Chores:
@@ -39,15 +40,21 @@ class SshChores(Accelerated):
     def slipstream_make_folder(self, make: Callable[[], Any]) -> Any:
         """Make an action's temporary folder in stock's way, by what is known of the account if it is."""
         self._make_folder = make
+        try:
+            return self._make_by_guess(make)
+        except GuessedWrong as wrong:
+            display.debug(f"slipstream: {wrong}", host=self.host)
+            return make()
+        finally:
+            self._copys_folder = self._chores.folder
+
+    def _make_by_guess(self, make: Callable[[], Any]) -> Any:
         self.slipstream_may_guess = True
         try:
             return make()
-        except GuessedWrong as wrong:
-            display.debug(f"slipstream: {wrong}", host=self.host)
         finally:
             self.slipstream_may_guess = False
             self._chores.guessed = None
-        return make()
 
     def _do_chore(self, link: Link, line: str) -> Result | None:
         """Have an agent do what a command line is for, and what waits for it; None for what a shell has to run."""
@@ -132,8 +139,13 @@ class SshChores(Accelerated):
         """
         before, self._chores.folder = self._chores.folder, ""
         self._chores.held = []
-        if self._make_folder is not None:
+        # The command that is about to run has its password in it.
+        pipe, self.sshpass_pipe = getattr(self, "sshpass_pipe", None), None
+        try:
             self._make_folder()
+        finally:
+            self.sshpass_pipe = pipe
+        self._copys_folder = self._chores.folder
         now = self._shell.tmpdir.rstrip("/")
         return [item.moved(before, now) for item in held[1:]]
 
@@ -173,7 +185,7 @@ class SshChores(Accelerated):
             self._do_held_for(ticket, link)
         held = chores.held
         ticket.chores, ticket.content = [item.chore for item in held], chores.content
-        if ticket.tidies and chores.folder and not becomes:
+        if ticket.tidies and chores.folder and chores.folder == self._copys_folder and not becomes:
             ticket.job["then"] = [{"do": "remove", "path": chores.folder}]
         try:
             result = self.slipstream_run(link, line, ticket, self.host, timeout_s)
