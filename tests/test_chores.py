@@ -91,7 +91,7 @@ def test_home_is_the_accounts(agent: Agent) -> None:
     done, _, why = do(agent, {"do": "home", "user": "no-such-user"})
     assert done == 0 and "no-such-user" in why
     # Who has no other word than the environment's for it is root here, too.
-    assert do(agent, {"do": "home", "user": ""}) == (1, os.environ["HOME"], "")
+    assert do(agent, {"do": "home", "user": ""}) == (1, "/root", "")
 
 
 def test_folder_in_a_home_that_has_moved_is_not_made(agent: Agent, tmp_path: Path) -> None:
@@ -185,6 +185,40 @@ def test_folder_of_another_action_stays_while_copy_runs(play: Play) -> None:
 """
     run = play.compare("plain", tasks)
     assert [event.result["mine"] for event in run.events if "mine" in event.result] == ["still there"] * 2
+
+
+def test_copies_in_trouble_end_as_under_stock(play: Play) -> None:
+    """Nothing stays of them, whenever they end; a home is known by then."""
+    play.file("big", "x" * 200_000)
+    left = "{{ work }}/.. ~slip-alice/.ansible -name 'ansible-tmp-*' -o -name 'big'"
+    slow = "validate: \"sh -c 'sleep 30 #%s'\""
+    tasks = f"""\
+- copy: {{content: first, dest: "{{{{ work }}}}/first"}}
+- copy: {{content: x, dest: "{{{{ work }}}}/slow", {slow}}}
+  timeout: 2
+  diff: true
+  ignore_errors: true
+- copy: {{src: "{{{{ playbook_dir }}}}/big", dest: "{{{{ work }}}}/failing", validate: "false %s"}}
+  diff: true
+  ignore_errors: true
+- copy: {{src: "{{{{ playbook_dir }}}}/big", dest: "{{{{ work }}}}/large", backup: true}}
+  loop: [1, 2]
+- meta: reset_connection
+- copy: {{content: unpiped, dest: "{{{{ work }}}}/unpiped"}}
+  vars: {{ansible_pipelining: false}}
+- copy: {{content: unpiped, dest: "{{{{ work }}}}/unpiped too", mode: "0600"}}
+  vars: {{ansible_pipelining: false}}
+  become: true
+- copy: {{content: "{{{{ item }}}}", dest: "{{{{ work }}}}/large", mode: "0600"}}
+  loop: [1, 1, 2]
+  diff: true
+- assemble: {{src: "{{{{ playbook_dir }}}}/action_plugins", dest: "{{{{ work }}}}/assembled", remote_src: false}}
+- name: left
+  shell: find {left}
+"""
+    play.file("action_plugins/part", "part\n")
+    run = play.compare("plain", tasks)
+    assert [event.result["stdout"] for event in run.events if event.task == "left"] == [""], run.stdout
 
 
 @pytest.mark.parametrize("trouble", ["not writable", "a file in the way"])

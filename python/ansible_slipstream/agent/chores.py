@@ -46,7 +46,7 @@ class Chores(object):
         user = chore["user"]
         home = (pwd.getpwnam(user) if user else pwd.getpwuid(os.geteuid())).pw_dir
         home.encode("ascii")
-        if home != chore.get("path", home if user else os.environ["HOME"]):
+        if home != chore.get("path", home) or not user and home != os.environ["HOME"]:
             raise OSError(errno.ESTALE, "another home")
         return home
 

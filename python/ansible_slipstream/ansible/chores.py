@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections import defaultdict
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from ansible.errors import AnsibleAuthenticationFailure, AnsibleError
@@ -41,8 +41,8 @@ class Known:
 
     # By the user's name as a command has it.
     homes: dict[str, str] = field(default_factory=dict)
-    # Folders in which temporary ones could be made.
-    bases: set[str] = field(default_factory=set)
+    # A guess was wrong: homes move here, or folders are made in a way that is not understood.
+    guesses_fail: bool = False
     # What shells print there before every command: standard output, standard error.
     noise: tuple[bytes, bytes] = (b"", b"")
 
@@ -59,18 +59,6 @@ class GuessedWrong(AnsibleAuthenticationFailure):  # type: ignore[misc]
 
 
 @dataclass
-class HeldFolder:
-    """A temporary folder that is made with what comes next."""
-
-    chore: Json
-    content = b""
-
-    def moved(self, _before: str, _now: str) -> HeldFolder:
-        """Return it for another folder."""
-        return self
-
-
-@dataclass
 class HeldFile:
     """A file that is written with what comes next, in any case before the next command."""
 
@@ -78,10 +66,6 @@ class HeldFile:
     out_path: str
     mode: int
     content: bytes
-
-    def moved(self, before: str, now: str) -> HeldFile:
-        """Return it for another folder."""
-        return replace(self, out_path=self.out_path.replace(before, now))
 
     @property
     def chore(self) -> Json:
@@ -102,31 +86,23 @@ class HeldMode:
     chore: Json
     content = b""
 
-    def moved(self, before: str, now: str) -> HeldMode:
-        """Return it for another folder."""
-        paths = [path.replace(before, now) for path in self.chore["paths"]]
-        return HeldMode(self.line.replace(before, now), {**self.chore, "paths": paths})
-
     @staticmethod
     def failure(why: str) -> AnsibleError:
         """Return what stock would have raised for it."""
         return AnsibleError(f"Failed to set permissions on remote files (rc: 1, err: {why})")
 
 
-Held = HeldFolder | HeldFile | HeldMode
-
-
 @dataclass
 class Chores:
     """Those of one connection."""
 
-    _held: list[Held] = field(default_factory=list)
+    held: list[HeldFile | HeldMode] = field(default_factory=list)
     # The command that was written last, and what it is for.
     _command: str = ""
     _chore: Json | None = None
-    # How the temporary folder was made that an agent has made last, and its path.
-    _making: Json | None = None
+    # The temporary folder that an agent has made last, and stock's command line for it.
     folder: str = ""
+    making: str = ""
     # It went with the module that was its last, and stock has not asked for that yet.
     tidied: bool = False
     # The home that a command was answered with from what was known.
@@ -159,33 +135,14 @@ class Chores:
                 return end
         return ""
 
-    @property
-    def held(self) -> list[Held]:
-        """What waits: first of all the folder, where it has gone and something else than its removal comes."""
-        if self.tidied:
-            self.tidied = False
-            self._held.insert(0, HeldFolder(self._making or {}))
-        return self._held
-
-    @held.setter
-    def held(self, held: list[Held]) -> None:
-        self._held = held
-
     def guess(self, chore: Json, known: Known) -> str | None:
-        """Return what a chore would say, if that is known; a folder is made with what comes next."""
-        if chore["do"] == "home" and chore["user"] in known.homes:
+        """Return what a chore would say, if that is known; the agent that makes a folder there has to agree."""
+        if chore["do"] == "home" and chore["user"] in known.homes and not known.guesses_fail:
             self.guessed = {"user": chore["user"], "path": known.homes[chore["user"]]}
             return known.homes[chore["user"]] + "\n"
-        if chore["do"] != "make_folder":
-            return None
-        if self.guessed is not None:
-            # The agent has to agree.
+        if chore["do"] == "make_folder" and self.guessed is not None:
             chore["home"] = self.guessed
-        if chore["base"] not in known.bases:
-            return None
-        self.guessed = None
-        self.held.append(HeldFolder(chore))
-        return self.done(chore, "", known)
+        return None
 
     def has_room_for(self, path: str, size: int) -> bool:
         """Tell whether a file may wait: small, and in a folder that nobody knows of yet."""
@@ -203,11 +160,10 @@ class Chores:
         """That of the files that wait, one after the other."""
         return b"".join(item.content for item in self.held)
 
-    def done(self, chore: Json, said: str, known: Known) -> str:
-        """Note that a chore was done, and return what stock's command would have printed."""
+    def done(self, chore: Json, line: str, said: str, known: Known) -> str:
+        """Note that a command line's chore was done, and return what it would have printed."""
         if chore["do"] == "make_folder":
-            self._making, self.folder = chore, f"{chore['base']}/{chore['name']}"
-            known.bases.add(chore["base"])
+            self.making, self.folder = line, f"{chore['base']}/{chore['name']}"
             return f"{chore['name']}={self.folder}\n"
         if chore["do"] == "remove":
             self.folder, self.tidied = "", False

@@ -21,6 +21,7 @@ from ..client import AgentStart, Link, Result
 from ..errors import DaemonError, LinkLost, NoAgent, RequestFailed, Unreachable
 from . import options, runtime, shown, ssh_arguments
 from .accelerated import Lost, text_environment, working_folder
+from .chores import GuessedWrong
 from .fetched import into_place
 from .lanes import baton
 from .ssh_chores import SSH_FAILED, SshChores
@@ -103,6 +104,9 @@ class SshConnection(SshChores):
                 return discovered.rc, discovered.stdout, discovered.stderr
             control_path, said = runtime.client().open_link(link)
             self.slipstream_make_room(link, to_text(cmd[-1]))
+        except GuessedWrong:
+            self._close_sshpass_pipe()
+            raise
         except Unreachable as error:
             if self._is_no_ssh(executable, error):
                 return self._run_without_ssh(cmd, in_data, sudoable, checkrc)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import os
 import stat
 import tempfile
@@ -19,7 +18,7 @@ from ..client import AgentStart, ChoresDone, Json, Link, Result
 from ..errors import ChoresUndone, LinkLost
 from . import runtime
 from .accelerated import Accelerated
-from .chores import KNOWN, Chores, GuessedWrong, Held, HeldFile, HeldFolder, HeldMode, Known
+from .chores import KNOWN, Chores, GuessedWrong, HeldFile, HeldMode, Known
 from .ticket import Ticket
 
 SSH_FAILED = 255
@@ -29,8 +28,7 @@ class SshChores(Accelerated):
     """Mixed into stock's ssh connection class, below what moves commands and files."""
 
     host: str
-    # Makes the temporary folder of one of stock's copying actions as stock makes it, and where it is.
-    _make_folder: Callable[[], Any]
+    # The temporary folder that one of stock's copying actions has made.
     _copys_folder = ""
 
     @functools.cached_property
@@ -39,7 +37,6 @@ class SshChores(Accelerated):
 
     def slipstream_make_folder(self, make: Callable[[], Any]) -> Any:
         """Make an action's temporary folder in stock's way, by what is known of the account if it is."""
-        self._make_folder = make
         try:
             return self._make_by_guess(make)
         except GuessedWrong as wrong:
@@ -60,14 +57,12 @@ class SshChores(Accelerated):
         """Have an agent do what a command line is for, and what waits for it; None for what a shell has to run."""
         chores = self._chores
         chore = chores.of(line)
-        if chore is None or self.slipstream_objection():
-            self._check_guess(link, "the folder is made in another way")
-            return None
         known = KNOWN[runtime.client().link_key(link)]
-        if chore["do"] == "remove" and self._is_gone():
-            chores.tidied = False
-            chores.held = []
-            return Result(0, known.noise[0] + chores.done(chore, "", known).encode(), known.noise[1])
+        if chore is None or self.slipstream_objection():
+            self._check_guess(known, "the folder is made in another way")
+            return None
+        if chore["do"] == "remove" and chores.tidied:
+            return Result(0, known.noise[0] + chores.done(chore, line, "", known).encode(), known.noise[1])
         if chores.may_wait(chore):
             chores.held.append(HeldMode(line, chore))
             return Result(0, *known.noise)
@@ -90,27 +85,37 @@ class SshChores(Accelerated):
         if outcome is None or outcome.why:
             why = outcome.why if outcome else "no agent"
             display.debug(f"slipstream: stock does {chore['do']}: {why}")
-            self._check_guess(link, why)
+            self._check_guess(known, why)
             return None
         known.noise = outcome.stdout, outcome.stderr
-        return Result(0, outcome.stdout + self._chores.done(chore, outcome.said, known).encode(), outcome.stderr)
+        said = self._chores.done(chore, line, outcome.said, known)
+        return Result(0, outcome.stdout + said.encode(), outcome.stderr)
 
-    def _is_gone(self) -> bool:
-        """Tell whether the temporary folder needs no removal: it has gone with a module, or was never made."""
-        chores = self._chores
-        return chores.tidied or bool(chores.held and isinstance(chores.held[0], HeldFolder))
-
-    def _check_guess(self, link: Link, why: str) -> None:
+    def _check_guess(self, known: Known, why: str) -> None:
         """Have the folder asked for anew if a home was guessed and it could not be made there."""
         if self._chores.guessed is not None:
-            self._forget(link)
+            known.guesses_fail = True
             raise GuessedWrong(why)
 
-    def _forget(self, link: Link) -> None:
-        KNOWN.pop(runtime.client().link_key(link), None)
+    def _bring_back(self) -> None:
+        """Make the temporary folder once more that has gone, since something else than its removal comes."""
+        if self._chores.tidied:
+            self._chores.tidied = False
+            self._by_shell(self._chores.making)
+
+    def _by_shell(self, line: str) -> tuple[int, bytes]:
+        """Run another of stock's command lines before the one that is about to run; return its code and complaint."""
+        # That one has its password in it.
+        pipe, self.sshpass_pipe = getattr(self, "sshpass_pipe", None), None
+        try:
+            rc, _, stderr = self.exec_command(line, sudoable=False)  # type: ignore[attr-defined]
+        finally:
+            self.sshpass_pipe = pipe
+        return rc, stderr
 
     def _do_held(self, link: Link, line: str = "", *chores: Json) -> ChoresDone | None:
         """Do what waits, then these chores; None if there is nothing to do, or no agent for it."""
+        self._bring_back()
         held = self._chores.held
         wanted = [*(item.chore for item in held), *chores]
         if not wanted:
@@ -122,90 +127,60 @@ class SshChores(Accelerated):
             self._do_held_by_stock()
             return None
         # Stock may be told to try again.
-        self._chores.held = rest = held[outcome.done :]
-        if outcome.done >= len(held):
-            return outcome
-        undone = rest[0]
-        if not isinstance(undone, HeldFolder):
-            raise undone.failure(outcome.why)
-        self._forget(link)
-        self._chores.held = self._make_anew(rest)
-        return self._do_held(link, line, *chores)
-
-    def _make_anew(self, held: list[Held]) -> list[Held]:
-        """Make the folder that waits first in stock's way, and return what else waits, for where it is now.
-
-        Raises what stock raises where it can't be made.
-        """
-        before, self._chores.folder = self._chores.folder, ""
-        self._chores.held = []
-        # The command that is about to run has its password in it.
-        pipe, self.sshpass_pipe = getattr(self, "sshpass_pipe", None), None
-        try:
-            self._make_folder()
-        finally:
-            self.sshpass_pipe = pipe
-        self._copys_folder = self._chores.folder
-        now = self._shell.tmpdir.rstrip("/")
-        return [item.moved(before, now) for item in held[1:]]
+        self._chores.held = held[outcome.done :]
+        if outcome.done < len(held):
+            raise held[outcome.done].failure(outcome.why)
+        return outcome
 
     def _do_held_by_stock(self) -> None:
         """Do what waits as stock does; what fails waits on, for stock's next try."""
+        self._bring_back()
         held, self._chores.held = self._chores.held, []
-        # The command that is about to run has its password in it.
-        pipe, self.sshpass_pipe = getattr(self, "sshpass_pipe", None), None
         try:
             while held:
-                if isinstance(held[0], HeldFolder):
-                    held = self._make_anew(held)
-                    continue
                 self._do_one_by_stock(held[0])
-                held = held[1:]
+                del held[0]
         finally:
-            self._chores.held, self.sshpass_pipe = held, pipe
+            self._chores.held = held
 
     def _do_one_by_stock(self, item: HeldFile | HeldMode) -> None:
         if isinstance(item, HeldMode):
-            rc, _, stderr = self.exec_command(item.line, sudoable=False)  # type: ignore[attr-defined]
+            rc, stderr = self._by_shell(item.line)
             if rc:
                 raise item.failure(to_text(stderr))
             return
-        # As private as the file that it is a copy of may have been.
-        with tempfile.NamedTemporaryFile(dir=constants.DEFAULT_LOCAL_TMP) as source:
-            source.write(item.content)
-            source.flush()
-            os.fchmod(source.fileno(), item.mode)
-            super()._file_transport_command(source.name, item.out_path, "put")  # type: ignore[misc]
+        pipe, self.sshpass_pipe = getattr(self, "sshpass_pipe", None), None
+        try:
+            # As private as the file that it is a copy of may have been.
+            with tempfile.NamedTemporaryFile(dir=constants.DEFAULT_LOCAL_TMP) as source:
+                source.write(item.content)
+                source.flush()
+                os.fchmod(source.fileno(), item.mode)
+                super()._file_transport_command(source.name, item.out_path, "put")  # type: ignore[misc]
+        finally:
+            self.sshpass_pipe = pipe
 
     def _run_ticket(self, link: Link, line: str, ticket: Ticket, timeout_s: float) -> Result:
         """Run a ticket, with what waits for it if its agent is of the login account."""
+        self._bring_back()
         chores = self._chores
-        becomes = self.slipstream_becomes(line)
-        if becomes:
-            self._do_held_for(ticket, link)
         held = chores.held
-        ticket.chores, ticket.content = [item.chore for item in held], chores.content
-        if ticket.tidies and chores.folder and chores.folder == self._copys_folder and not becomes:
+        if self.slipstream_becomes(line):
+            self._do_held(link)
+            held = []
+        elif ticket.tidies and chores.folder and chores.folder == self._copys_folder:
             ticket.job["then"] = [{"do": "remove", "path": chores.folder}]
+        ticket.chores, ticket.content = [item.chore for item in held], b"".join(item.content for item in held)
         try:
             result = self.slipstream_run(link, line, ticket, self.host, timeout_s)
         except ChoresUndone:
             # One by one it will say what is wrong with them.
-            self._do_held_for(ticket, link)
+            self._do_held(link)
             ticket.chores, ticket.content = [], b""
-            ticket.job.pop("then", None)
             result = self.slipstream_run(link, line, ticket, self.host, timeout_s)
         chores.held = []
         chores.tidied = result.tidied
         return result
-
-    def _do_held_for(self, ticket: Ticket, link: Link) -> None:
-        """Do what waits, and let a ticket know if its folder is elsewhere now."""
-        before = self._shell.tmpdir
-        self._do_held(link)
-        if before and self._shell.tmpdir != before:
-            old, new = (json.dumps(path.rstrip("/"))[1:-1].encode() for path in (before, self._shell.tmpdir))
-            ticket.params = ticket.params.replace(old, new)
 
     def _login_agent(self, line: str) -> AgentStart | None:
         """Return what starts an agent of the login account where a chore's command line would have run."""
@@ -216,7 +191,7 @@ class SshChores(Accelerated):
 
     def _hold(self, in_path: str, out_path: str) -> bool:
         """Keep a small file for the next command, if nobody can miss it until then."""
-        if not self.slipstream_may_hold:
+        if not self.slipstream_may_hold or self._chores.tidied:
             return False
         with contextlib.suppress(OSError, UnicodeEncodeError):
             out_path.encode()

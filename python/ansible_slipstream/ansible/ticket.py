@@ -70,9 +70,9 @@ EVICTING_WORDS = re.compile(
 
 # Where stock's own action plugins are.
 STOCKS_ACTIONS = os.path.join(os.path.dirname(action_plugins.__file__), "")
-# Those that make a temporary folder first of all, and then ask what is at the destination.
+# Those that copy: they need a home for nothing but a temporary folder.
 COPYING = ("copy.py", "template.py", "assemble.py")
-# After these modules of a copy nothing is left in the folder, and it goes: unless there are more files.
+# A copy of one file ends with one of these modules, and needs its folder no more.
 LAST_OF_COPY = ("copy", "file")
 
 
@@ -177,7 +177,7 @@ def _transfer_file(self: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 def _make_tmp_path(self: Any, *args: Any, **kwargs: Any) -> Any:
-    """Let the folder of an action that asks what is there first be made with that question."""
+    """Let an action of stock's own that copies make its folder by what is known of the account."""
     connection = self._connection
     if not getattr(connection, "slipstream", False) or not _is_stocks(self, COPYING):
         return _stock_make_folder(self, *args, **kwargs)
@@ -285,7 +285,7 @@ def _ticket_for(
     ticket.closure = closure.digest
     ticket.source = source
     ticket.chores, ticket.content = [], b""
-    ticket.tidies = name.rpartition(".")[2] in LAST_OF_COPY and _is_stocks(action, COPYING[:1])
+    ticket.tidies = _ends_copy(action, name, args)
     ticket.private = bool(args.get("_ansible_no_log"))
     ticket.evict = _evicts(name, args, stock.get("environment"))
     ticket.job = {
@@ -310,6 +310,12 @@ def _ticket_for(
             serialization_profile=closure.meta["profile"],
         )
     return ticket, "new", shebang
+
+
+def _ends_copy(action: Any, name: str, args: Json) -> bool:
+    """Tell whether stock's own copy ends with this module; one of a tree, whose destination has a slash, goes on."""
+    ends = name.rpartition(".")[2] in LAST_OF_COPY and not args.get("_diff_peek")
+    return ends and not str(args.get("dest", "/")).endswith("/") and _is_stocks(action, COPYING[:1])
 
 
 def _evicts(name: str, args: Json, environment: Json | None) -> bool:

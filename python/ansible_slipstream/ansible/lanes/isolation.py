@@ -187,13 +187,14 @@ class ProcessState:
         if self._folder is not None and _folder() != self._folder:
             with contextlib.suppress(OSError):
                 os.chdir(self._folder)
+        zone = os.environb.get(b"TZ")
         if os.environb != self._environment:
             os.environb.clear()
             os.environb.update(self._environment)
         if locale.setlocale(locale.LC_ALL) != self._locale:
             locale.setlocale(locale.LC_ALL, self._locale)
-        if _zone() != self._zone:
-            # By the environment, which is as it was.
+        # The C library may have looked at the environment by itself.
+        if _zone() != self._zone or zone != self._environment.get(b"TZ"):
             time.tzset()
 
 
