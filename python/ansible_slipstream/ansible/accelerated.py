@@ -65,7 +65,7 @@ class Accelerated:
     slipstream_evict = False
     # Set while a file is put whose action is known to go on over this very connection.
     slipstream_may_hold = False
-    # Set while an action makes its folder that asks what is there first.
+    # Set while one of stock's own actions that copy makes its folder.
     slipstream_may_guess = False
     # Set while stock discovers the interpreter.
     slipstream_discovery: Discovery | None = None

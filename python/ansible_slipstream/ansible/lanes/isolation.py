@@ -192,7 +192,9 @@ class ProcessState:
             os.environb.clear()
             os.environb.update(self._environment)
         if locale.setlocale(locale.LC_ALL) != self._locale:
-            locale.setlocale(locale.LC_ALL, self._locale)
+            with contextlib.suppress(locale.Error):
+                # Its files may have gone.
+                locale.setlocale(locale.LC_ALL, self._locale)
         # The C library may have looked at the environment by itself.
         if _zone() != self._zone or zone != self._environment.get(b"TZ"):
             time.tzset()
