@@ -105,9 +105,10 @@ def test_wide_play_reads_as_under_stock(
     found = list(map(str, run_differences(*runs)))
     assert not found, "\n".join([*found[:40], runs[1].stdout[-2000:], runs[1].stderr[-4000:]])
     if hosts == 1:
-        # One after the other, whatever runs them.
+        # One after the other, whatever runs them. Up to 2.18 a worker's own prints are lost on the way into a pipe.
+        lost = "stray wide1 on stdout\n" if core(venv) < (2, 19) else ""
         stock, ours = (mask_text(run.stdout) for run in runs)
-        assert ours == stock
+        assert ours.replace(lost, "") == stock
 
 
 @pytest.mark.parametrize("how", ["kills", "exits"])
