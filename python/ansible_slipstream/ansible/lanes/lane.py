@@ -232,6 +232,8 @@ class Lane:
             # Some plugin has caught what was raised here.
             raise baton.Moved
         successor = Successor(**self.fields)
+        # It may ask something before this process comes to go on.
+        self._have_answered(successor)
         # A signal ends both.
         with self.starting_process():
             successor.start()
@@ -251,13 +253,17 @@ class Lane:
         self._loader._tempfiles = set()
         raise baton.Moved
 
+    def _have_answered(self, successor: Successor) -> None:
+        """Let answers to the task's questions go to the process that it goes on in."""
+        self.worker_queue = successor.worker_queue
+
     def _continue_in(self, successor: Successor) -> None:
         """Be the work of this process, which was started for it."""
-        self.process, self.worker_queue = successor, successor.worker_queue
+        self.process = successor
 
     def _leave_for(self, successor: Successor) -> None:
         """Stand for the process that the task goes on in."""
-        self.process, self.worker_queue = successor, successor.worker_queue
+        self.process = successor
 
     def _see_off(self) -> None:
         """Do what is left to do here for a task that has left."""

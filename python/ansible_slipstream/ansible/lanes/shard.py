@@ -116,12 +116,10 @@ class ShardLane(Lane):
             self.choice.note_blocked(self.fields["task"])
         return noted & ~BLOCKED
 
-    def _continue_in(self, successor: Any) -> None:
-        """Go on with the shard's queue for answers, in a shard: the playbook's process knows no other."""
-        answers = self.worker_queue
-        super()._continue_in(successor)
-        if self._ends is not None:
-            self.worker_queue = answers
+    def _have_answered(self, successor: Any) -> None:
+        """Keep the shard's queue for answers, in a shard: the playbook's process knows no other."""
+        if self._ends is None:
+            super()._have_answered(successor)
 
     def _leave_for(self, successor: Any) -> None:
         """Stand for the process; in a shard that is the shard's own, which is all that the playbook's knows."""
