@@ -17,27 +17,32 @@ from kit.runner import MODES, Controller
 from kit.sshd import Sshd
 
 NOBODY = 65534
-# An action of a third party that has a file in its folder while stock's copy runs.
-KEEPS = """\
+# Actions of third parties that run stock's copy: one has a file in a folder of its own meanwhile, the other looks into
+# the copy's folder afterwards.
+RUNS_COPY = """\
 from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import action_loader
 
 class ActionModule(ActionBase):
-    TRANSFERS_FILES = True
-
     def run(self, tmp=None, task_vars=None):
         super().run(tmp, task_vars)
         shell = self._connection._shell
-        mine = self._transfer_data(shell.join_path(shell.tmpdir, 'mine'), 'still there')
+        {before}
         copy = action_loader.get(
             'ansible.legacy.copy', task=self._task, connection=self._connection, play_context=self._play_context,
             loader=self._loader, templar=self._templar, shared_loader_obj=self._shared_loader_obj,
         )
         result = copy.run(task_vars=task_vars)
-        result['mine'] = self._low_level_execute_command(f'cat {mine}')['stdout']
-        self._remove_tmp_path(shell.tmpdir)
-        result['left'] = self._low_level_execute_command(f'ls {mine} 2>&1 | wc -l; ls -d {mine}/..')['rc']
+        result['seen'] = self._low_level_execute_command({look})['stdout']
+        {after}
         return result
+"""
+OWN_FILE = "self._make_tmp_path(); mine = self._transfer_data(shell.join_path(shell.tmpdir, 'mine'), 'still there')"
+KEEPS = RUNS_COPY.format(before=OWN_FILE, look="f'cat {mine}'", after="self._remove_tmp_path(shell.tmpdir)")
+LOOKS = RUNS_COPY.format(before="", look="f'ls -A {shell.tmpdir}'", after="copy.cleanup()")
+LEFT = """\
+- name: left
+  shell: find {{ work }}/.. ~slip-alice/.ansible -name 'ansible-tmp-*' -o -name big
 """
 
 
@@ -175,22 +180,22 @@ def test_copy_in_a_loop_takes_no_sessions(venv: Path, sshd: Sshd, open_folder: P
     assert not list(Path(f"~{ALICE.name}").expanduser().glob(".ansible/tmp/*"))
 
 
-def test_folder_of_another_action_stays_while_copy_runs(play: Play) -> None:
-    play.file("action_plugins/keeps.py", KEEPS)
-    tasks = """\
-- copy: {content: first, dest: "{{ work }}/first"}
-- keeps: {content: x, dest: "{{ work }}/second"}
-- keeps: {content: x, dest: "{{ work }}/second"}
-- copy: {content: last, dest: "{{ work }}/last"}
-"""
-    run = play.compare("plain", tasks)
-    assert [event.result["mine"] for event in run.events if "mine" in event.result] == ["still there"] * 2
+@pytest.mark.parametrize(
+    ("action", "arguments", "seen"), [(KEEPS, "", "still there"), (LOOKS, "validate: 'false %s'", ".source")]
+)
+def test_folder_that_somebody_may_use_stays(play: Play, action: str, arguments: str, seen: str) -> None:
+    """Another action's while stock's copy runs, and that of a copy that has failed."""
+    play.file("action_plugins/runs_copy.py", action)
+    task = f"""- runs_copy: {{content: x, dest: "{{{{ work }}}}/second", {arguments}}}\n  ignore_errors: true\n"""
+    first = """- copy: {content: first, dest: "{{ work }}/first"}\n"""
+    run = play.compare("plain", first + task * 2 + first + LEFT)
+    assert [event.result["seen"].strip() for event in run.events if "seen" in event.result] == [seen] * 2
+    assert [event.result["stdout"] for event in run.events if event.task == "left"] == [""], run.stdout
 
 
 def test_copies_in_trouble_end_as_under_stock(play: Play) -> None:
     """Nothing stays of them, whenever they end; a home is known by then."""
     play.file("big", "x" * 200_000)
-    left = "{{ work }}/.. ~slip-alice/.ansible -name 'ansible-tmp-*' -o -name 'big'"
     slow = "validate: \"sh -c 'sleep 30 #%s'\""
     tasks = f"""\
 - copy: {{content: first, dest: "{{{{ work }}}}/first"}}
@@ -213,11 +218,9 @@ def test_copies_in_trouble_end_as_under_stock(play: Play) -> None:
   loop: [1, 1, 2]
   diff: true
 - assemble: {{src: "{{{{ playbook_dir }}}}/action_plugins", dest: "{{{{ work }}}}/assembled", remote_src: false}}
-- name: left
-  shell: find {left}
 """
     play.file("action_plugins/part", "part\n")
-    run = play.compare("plain", tasks)
+    run = play.compare("plain", tasks + LEFT)
     assert [event.result["stdout"] for event in run.events if event.task == "left"] == [""], run.stdout
 
 

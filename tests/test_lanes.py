@@ -15,6 +15,7 @@ from ansible_slipstream.ansible.lanes import isolation
 from kit.compare import run_differences
 from kit.known import unexpected
 from kit.masks import mask_text
+from kit.plays import Play
 from kit.runner import MODES, Controller, Mode, Run
 from kit.running import ended, read_lines
 from kit.sshd import Sshd
@@ -30,9 +31,46 @@ class FilterModule:
     def filters(self):
         return {"waits": lambda path: subprocess.check_output(["timeout", "30", "cat", path], text=True).strip()}
 """
+# Holds the playbook's process back when it has forked until the answer to a question has been handed over.
+LATE_PARENT = """
+DOCUMENTATION = "name: late\\ntype: aggregate\\nshort_description: late\\ndescription: d"
+import os
+import threading
+from ansible.executor.process.worker import WorkerProcess
+from ansible.executor.task_queue_manager import FinalQueue
+from ansible.plugins.callback import CallbackBase
+from ansible.utils.display import Display
+
+main = os.getpid()
+asked, answered = threading.Event(), threading.Event()
+stock_get, stock_prompt, stock_start = FinalQueue.get, Display.prompt_until, WorkerProcess.start
+
+def get(self, *args, **kwargs):
+    # The one that takes questions has done with the last.
+    if asked.is_set():
+        answered.set()
+    return stock_get(self, *args, **kwargs)
+
+def prompt_until(self, *args, **kwargs):
+    if os.getpid() == main and threading.current_thread() is not threading.main_thread():
+        asked.set()
+    return stock_prompt(self, *args, **kwargs)
+
+def start(self):
+    stock_start(self)
+    if os.getpid() == main and answered.wait(20):
+        Display().display("the answer was first")
+
+FinalQueue.get, Display.prompt_until, WorkerProcess.start = get, prompt_until, start
+
+class CallbackModule(CallbackBase):
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "aggregate"
+    CALLBACK_NAME = "late"
+"""
 
 
-def play(controller: Controller, folder: Path, hosts: str, tasks: str, *options: str) -> Run:
+def run_play(controller: Controller, folder: Path, hosts: str, tasks: str, *options: str) -> Run:
     return controller.run(write(folder, hosts, tasks), *options, deadline_seconds=120)
 
 
@@ -53,7 +91,7 @@ def test_tasks_run_in_the_process_of_the_playbook(
 ) -> None:
     task = f"""- debug: {{msg: "{HERE}"}}"""
     with Controller(venv, "slipstream", sshd, open_folder / "run") as controller:
-        pids = messages(play(controller, open_folder, hosts, task + "\n" + task, *options))
+        pids = messages(run_play(controller, open_folder, hosts, task + "\n" + task, *options))
         process = controller.start(write(open_folder, hosts, task), *options)
         stdout, _ = process.communicate(timeout=60)
     # lane3 has a connection that no lane takes.
@@ -67,7 +105,7 @@ def test_lanes_can_be_switched_off(venv: Path, sshd: Sshd, open_folder: Path, mo
     monkeypatch.setenv("SLIPSTREAM_LANES", "false")
     task = f"""- debug: {{msg: "{HERE}"}}"""
     with Controller(venv, "slipstream", sshd, open_folder / "run") as controller:
-        pids = messages(play(controller, open_folder, "plain", task + "\n" + task))
+        pids = messages(run_play(controller, open_folder, "plain", task + "\n" + task))
     assert len(set(pids)) == 2
 
 
@@ -159,7 +197,7 @@ def test_lookups_and_filters_that_wait_hold_no_other_host_up(
   vars: {{fifo: {fifo}}}
 """
     with Controller(venv, "slipstream", sshd, open_folder / "run") as controller:
-        run = play(controller, open_folder, "lane1,lane2", tasks)
+        run = run_play(controller, open_folder, "lane1,lane2", tasks)
     assert run.rc == 0, run.stdout + run.stderr
     assert messages(run) == ["x", "x"]
 
@@ -292,10 +330,19 @@ def test_lookup_that_ends_its_process_ends_a_worker(venv: Path, sshd: Sshd, open
     for mode in MODES:
         with Controller(venv, mode, sshd, open_folder / "run") as controller:
             controller.variables["ANSIBLE_LOOKUP_PLUGINS"] = LOOKUPS
-            runs.append(play(controller, open_folder, hosts, task))
+            runs.append(run_play(controller, open_folder, hosts, task))
     assert runs[0].rc != 0 and not messages(runs[0]), runs[0].stdout
     found = list(map(str, run_differences(*runs)))
     assert not found, "\n".join(found)
+
+
+def test_question_of_a_task_that_has_just_moved_is_answered(play: Play) -> None:
+    """Its new process asks before the playbook's process comes to go on from the fork."""
+    play.variables = {"ANSIBLE_LOOKUP_PLUGINS": LOOKUPS}
+    play.file("callback_plugins/late.py", LATE_PARENT)
+    task = """- debug: {msg: "{{ lookup('unruly', 'asks') }}"}\n  ignore_errors: true\n"""
+    run = play.compare("plain", task, "-vvvv")
+    assert [shown.count("the answer was first") for shown in play.shown] == [1, 1], run.stdout
 
 
 def test_process_that_a_lookup_leaves_ends_with_its_worker(venv: Path, sshd: Sshd, open_folder: Path) -> None:
@@ -303,7 +350,7 @@ def test_process_that_a_lookup_leaves_ends_with_its_worker(venv: Path, sshd: Ssh
     for mode in MODES:
         with Controller(venv, mode, sshd, open_folder / "run") as controller:
             controller.variables["ANSIBLE_LOOKUP_PLUGINS"] = LOOKUPS
-            run = play(controller, open_folder, "lane1,lane2", task)
+            run = run_play(controller, open_folder, "lane1,lane2", task)
         left = [int(message) for message in messages(run)]
         assert len(left) == 2, run.stdout + run.stderr
         assert all(ended(pid, 5) for pid in left)
@@ -318,7 +365,7 @@ def test_callback_that_looks_something_up_does_it_in_the_process_of_the_playbook
         with Controller(venv, mode, sshd, open_folder / "run") as controller:
             controller.variables["ANSIBLE_CALLBACK_PLUGINS"] = str(LANES.parent / "more_callbacks")
             controller.variables["ANSIBLE_LOOKUP_PLUGINS"] = LOOKUPS
-            run = play(controller, open_folder, hosts, "- debug: {msg: x}\n  loop: [1, 2]")
+            run = run_play(controller, open_folder, hosts, "- debug: {msg: x}\n  loop: [1, 2]")
         shown.append([line for line in run.stdout.splitlines() if line.startswith("counted")])
     assert len(shown[0]) == 2 * len(hosts.split(",")), run.stdout + run.stderr
     assert shown[0] == shown[1]
@@ -339,7 +386,7 @@ def test_file_that_a_lookup_has_filled_comes_into_its_folder(
     for mode in MODES:
         with Controller(venv, mode, sshd, open_folder / "run") as controller:
             controller.variables["ANSIBLE_LOOKUP_PLUGINS"] = LOOKUPS
-            runs.append(play(controller, open_folder, hosts, tasks))
+            runs.append(run_play(controller, open_folder, hosts, tasks))
     assert runs[0].rc == 0, runs[0].stdout
     found = list(map(str, run_differences(*runs)))
     assert not found, "\n".join(found)

@@ -10,6 +10,7 @@ from kit.accounts import ALICE
 from kit.relay import Relay
 from kit.runner import Controller
 from kit.sshd import Sshd
+from kit.versions import core
 
 # Seconds each way: what does not wait for an answer is on its way before one comes.
 DELAY = 0.1
@@ -86,7 +87,7 @@ def test_copy_asks_as_little_as_it_can(round_trips: Callable[[str], int], place:
 
 
 def test_file_actions_ask_as_little_as_they_can(
-    round_trips: Callable[[str], int], place: Path, open_folder: Path
+    venv: Path, round_trips: Callable[[str], int], place: Path, open_folder: Path
 ) -> None:
     template = open_folder / "template.j2"
     template.write_text("of {{ item }}\n")
@@ -96,8 +97,10 @@ def test_file_actions_ask_as_little_as_they_can(
     files = {"one": "1", "two": "2", "inner/three": "3"}
     for name, content in files.items():
         (open_folder / "tree" / name).write_text(content)
-    # A folder for all of them, which goes by itself.
-    assert round_trips(f"{{copy: {{src: '{open_folder}/tree/', dest: '{place}/tree'}}}}") == HOME + 2 * len(files) + 2
+    # A folder for all of them, which goes by itself. Up to 2.19 stock makes an inner folder that its files have made.
+    inner = 1 if core(venv) < (2, 20) else 0
+    tree = f"{{copy: {{src: '{open_folder}/tree/', dest: '{place}/tree'}}}}"
+    assert round_trips(tree) == HOME + 2 * len(files) + 2 + inner
     assert {name: (place / "tree" / name).read_text() for name in files} == files
     assert round_trips(f"{{stat: {{path: '{place}/{{{{ item }}}}'}}, loop: [1, 2]}}") == 2
     assert round_trips(f"{{file: {{path: '{place}/{{{{ item }}}}', mode: '600'}}, loop: [1, 2]}}") == 2

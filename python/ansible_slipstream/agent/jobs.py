@@ -28,7 +28,7 @@ class Job(object):
         self.flags = frame.flags & frames.ALONE
         job = frame.control["job"]
         self.name = job["name"]
-        # Chores for after its end.
+        # Chores for after its success.
         self.then = job.get("then")
         self.pid = child.pid
         self.farewell = child.farewell
@@ -223,7 +223,7 @@ class Jobs(object):
         err = self._own_path(job, b"".join(job.collected[job.err])) + last_words
         out = self._own_path(job, b"".join(job.collected[job.out]))
         answer = {"op": "exit", "rc": code, "out": len(out)}
-        if job.then:
+        if job.then and not code:
             answer["tidied"] = not self._chores.do(job.then, b"")["why"]
         self._writer.message(job.stream, answer, out + err, job.flags)
         self._children.make_ready()

@@ -100,9 +100,8 @@ class Chores:
     # The command that was written last, and what it is for.
     _command: str = ""
     _chore: Json | None = None
-    # The temporary folder that an agent has made last, and stock's command line for it.
+    # The temporary folder that an agent has made last.
     folder: str = ""
-    making: str = ""
     # It went with the module that was its last, and stock has not asked for that yet.
     tidied: bool = False
     # The home that a command was answered with from what was known.
@@ -136,13 +135,11 @@ class Chores:
         return ""
 
     def guess(self, chore: Json, known: Known) -> str | None:
-        """Return what a chore would say, if that is known; the agent that makes a folder there has to agree."""
-        if chore["do"] == "home" and chore["user"] in known.homes and not known.guesses_fail:
-            self.guessed = {"user": chore["user"], "path": known.homes[chore["user"]]}
-            return known.homes[chore["user"]] + "\n"
-        if chore["do"] == "make_folder" and self.guessed is not None:
-            chore["home"] = self.guessed
-        return None
+        """Return where a home is, if that is known; the agent that makes a folder there has to agree."""
+        if chore["do"] != "home" or chore["user"] not in known.homes or known.guesses_fail:
+            return None
+        self.guessed = {"user": chore["user"], "path": known.homes[chore["user"]]}
+        return known.homes[chore["user"]] + "\n"
 
     def has_room_for(self, path: str, size: int) -> bool:
         """Tell whether a file may wait: small, and in a folder that nobody knows of yet."""
@@ -160,10 +157,10 @@ class Chores:
         """That of the files that wait, one after the other."""
         return b"".join(item.content for item in self.held)
 
-    def done(self, chore: Json, line: str, said: str, known: Known) -> str:
-        """Note that a command line's chore was done, and return what it would have printed."""
+    def done(self, chore: Json, said: str, known: Known) -> str:
+        """Note that a chore was done, and return what stock's command would have printed."""
         if chore["do"] == "make_folder":
-            self.making, self.folder = line, f"{chore['base']}/{chore['name']}"
+            self.folder = f"{chore['base']}/{chore['name']}"
             return f"{chore['name']}={self.folder}\n"
         if chore["do"] == "remove":
             self.folder, self.tidied = "", False
@@ -184,10 +181,12 @@ class Chores:
         found = EXPAND_HOME.fullmatch(command)
         return {"do": "home", "user": found["user"]} if found else None
 
-    @staticmethod
-    def _of_mkdtemp(command: str, *_args: Any, **_kwargs: Any) -> Json | None:
+    def _of_mkdtemp(self, command: str, *_args: Any, **_kwargs: Any) -> Json | None:
         found = MAKE_FOLDER.fullmatch(command)
-        return {"do": "make_folder", **found.groupdict()} if found else None
+        if found is None:
+            return None
+        home = {} if self.guessed is None else {"home": self.guessed}
+        return {"do": "make_folder", **found.groupdict(), **home}
 
     @staticmethod
     def _of_chmod(_command: str, paths: Any, mode: str) -> Json | None:

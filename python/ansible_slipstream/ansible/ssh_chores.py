@@ -62,7 +62,7 @@ class SshChores(Accelerated):
             self._check_guess(known, "the folder is made in another way")
             return None
         if chore["do"] == "remove" and chores.tidied:
-            return Result(0, known.noise[0] + chores.done(chore, line, "", known).encode(), known.noise[1])
+            return Result(0, known.noise[0] + chores.done(chore, "", known).encode(), known.noise[1])
         if chores.may_wait(chore):
             chores.held.append(HeldMode(line, chore))
             return Result(0, *known.noise)
@@ -88,7 +88,7 @@ class SshChores(Accelerated):
             self._check_guess(known, why)
             return None
         known.noise = outcome.stdout, outcome.stderr
-        said = self._chores.done(chore, line, outcome.said, known)
+        said = self._chores.done(chore, outcome.said, known)
         return Result(0, outcome.stdout + said.encode(), outcome.stderr)
 
     def _check_guess(self, known: Known, why: str) -> None:
@@ -97,25 +97,8 @@ class SshChores(Accelerated):
             known.guesses_fail = True
             raise GuessedWrong(why)
 
-    def _bring_back(self) -> None:
-        """Make the temporary folder once more that has gone, since something else than its removal comes."""
-        if self._chores.tidied:
-            self._chores.tidied = False
-            self._by_shell(self._chores.making)
-
-    def _by_shell(self, line: str) -> tuple[int, bytes]:
-        """Run another of stock's command lines before the one that is about to run; return its code and complaint."""
-        # That one has its password in it.
-        pipe, self.sshpass_pipe = getattr(self, "sshpass_pipe", None), None
-        try:
-            rc, _, stderr = self.exec_command(line, sudoable=False)  # type: ignore[attr-defined]
-        finally:
-            self.sshpass_pipe = pipe
-        return rc, stderr
-
     def _do_held(self, link: Link, line: str = "", *chores: Json) -> ChoresDone | None:
         """Do what waits, then these chores; None if there is nothing to do, or no agent for it."""
-        self._bring_back()
         held = self._chores.held
         wanted = [*(item.chore for item in held), *chores]
         if not wanted:
@@ -134,35 +117,31 @@ class SshChores(Accelerated):
 
     def _do_held_by_stock(self) -> None:
         """Do what waits as stock does; what fails waits on, for stock's next try."""
-        self._bring_back()
         held, self._chores.held = self._chores.held, []
+        # The command that is about to run has its password in it.
+        pipe, self.sshpass_pipe = getattr(self, "sshpass_pipe", None), None
         try:
             while held:
                 self._do_one_by_stock(held[0])
                 del held[0]
         finally:
-            self._chores.held = held
+            self._chores.held, self.sshpass_pipe = held, pipe
 
     def _do_one_by_stock(self, item: HeldFile | HeldMode) -> None:
         if isinstance(item, HeldMode):
-            rc, stderr = self._by_shell(item.line)
+            rc, _, stderr = self.exec_command(item.line, sudoable=False)  # type: ignore[attr-defined]
             if rc:
                 raise item.failure(to_text(stderr))
             return
-        pipe, self.sshpass_pipe = getattr(self, "sshpass_pipe", None), None
-        try:
-            # As private as the file that it is a copy of may have been.
-            with tempfile.NamedTemporaryFile(dir=constants.DEFAULT_LOCAL_TMP) as source:
-                source.write(item.content)
-                source.flush()
-                os.fchmod(source.fileno(), item.mode)
-                super()._file_transport_command(source.name, item.out_path, "put")  # type: ignore[misc]
-        finally:
-            self.sshpass_pipe = pipe
+        # As private as the file that it is a copy of may have been.
+        with tempfile.NamedTemporaryFile(dir=constants.DEFAULT_LOCAL_TMP) as source:
+            source.write(item.content)
+            source.flush()
+            os.fchmod(source.fileno(), item.mode)
+            super()._file_transport_command(source.name, item.out_path, "put")  # type: ignore[misc]
 
     def _run_ticket(self, link: Link, line: str, ticket: Ticket, timeout_s: float) -> Result:
         """Run a ticket, with what waits for it if its agent is of the login account."""
-        self._bring_back()
         chores = self._chores
         held = chores.held
         if self.slipstream_becomes(line):
@@ -191,7 +170,7 @@ class SshChores(Accelerated):
 
     def _hold(self, in_path: str, out_path: str) -> bool:
         """Keep a small file for the next command, if nobody can miss it until then."""
-        if not self.slipstream_may_hold or self._chores.tidied:
+        if not self.slipstream_may_hold:
             return False
         with contextlib.suppress(OSError, UnicodeEncodeError):
             out_path.encode()
