@@ -9,6 +9,7 @@ import functools
 import os
 import pickle
 import queue
+import signal
 import traceback
 import weakref
 from collections.abc import Iterator
@@ -148,8 +149,8 @@ class Lane:
 
     def terminate(self) -> None:
         """End the process, or what the task has started here; its thread stands still from its next wait on."""
-        if self.process is None:
-            self.end_children(15)
+        if self.left or self.process is None:
+            self.end_children(signal.SIGTERM)
         else:
             self.process.terminate()
 
@@ -202,7 +203,7 @@ class Lane:
         self.choice.note(self.fields["task"], self.fields["host"].name, self._computed_s, blocked_s)
 
     def end_children(self, number: int) -> None:
-        """End the commands that the task runs in sessions of their own."""
+        """End what the task runs in sessions of its own: commands, and the process that it has left for."""
         for process in self.children:
             isolation.end_group(process, number)
 
@@ -246,6 +247,7 @@ class Lane:
                     successor.end(1)
                 self._continue_in(successor)
                 return
+            self.children.append(successor._popen)
             self._leave_for(successor)
             self.left = True
         self.choice.note_moved(self.fields["task"])
@@ -294,7 +296,8 @@ class Lane:
                 # As a worker that has died: stock ends the play with words of its own.
                 self._code = 1
             self._alive = False
-            LIVE.discard(self)
+            if not self.left:
+                LIVE.discard(self)
             self.on_end()
 
     def _hard_exit(self, why: str) -> None:

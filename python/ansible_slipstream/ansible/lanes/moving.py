@@ -8,10 +8,13 @@ that need the main thread, and, where other hosts would have to wait, for all th
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
+import signal
 import sys
 import threading
+from collections.abc import Iterator
 from multiprocessing import popen_fork, process, util
 from typing import Any, NoReturn
 
@@ -67,12 +70,26 @@ def watch_filters() -> None:
     JinjaPluginIntercept.__getitem__ = get
 
 
+@contextlib.contextmanager
+def _signals_held() -> Iterator[None]:
+    """Let a signal that ends a forked process wait until Python is ready for it there.
+
+    Handlers of Python's are inherited, but a child forgets the signals that came before it has set itself up.
+    """
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+
+
 class _Fork(popen_fork.Popen):
     """What ``multiprocessing`` knows a process by; the fork returns in the child, too."""
 
     def _launch(self, _process: Any) -> None:
         ours, its = os.pipe()
-        pid = os.fork()
+        with _signals_held():
+            pid = os.fork()
         self.is_here = pid == 0
         if self.is_here:
             os.close(ours)
@@ -110,6 +127,7 @@ class Successor(stock_module.WorkerProcess):  # type: ignore[misc]
         streams = sys.stdout, sys.stderr
         # Everything that comes before the work: session, streams, signals.
         self.run()
+        self._end_on_signals()
         if isolation.WORKERS_ARE_DETACHED:
             for name, text in lane.stray.items():
                 getattr(sys, name).write(text.getvalue())
@@ -118,6 +136,20 @@ class Successor(stock_module.WorkerProcess):  # type: ignore[misc]
             sys.stdout, sys.stderr = streams
         baton.leave()
         display._final_q = self._final_q
+
+    @staticmethod
+    def _end_on_signals() -> None:
+        """Leave signals that end a worker to the system.
+
+        In the fork of a thread, Python 3.13 and later run no handler before a signal interrupts a wait.
+        """
+        for number in (signal.SIGINT, signal.SIGTERM):
+            handler = signal.getsignal(number)
+            # Up to 2.18 a worker has Python's own for SIGINT.
+            if callable(handler) and (handler is not signal.default_int_handler or sys.version_info >= (3, 13)):
+                signal.signal(number, signal.SIG_DFL)
+        # A shard's.
+        signal.set_wakeup_fd(-1)
 
     def _run(self) -> None:
         """Leave the work to the lane."""

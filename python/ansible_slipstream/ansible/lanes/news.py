@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -32,12 +33,16 @@ class News:
         with contextlib.suppress(BlockingIOError):
             os.write(self._write, b"!")
 
-    def wait(self, sentinels: Iterable[int], longest_s: float) -> None:
-        """Wait until something has happened or one of these processes has ended."""
+    def wake_on_signals(self) -> None:
+        """Let a signal end the main thread's waits, whichever thread the system gives it to."""
+        signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+
+    def wait(self, sentinels: Iterable[int], longest_s: float | None) -> None:
+        """Wait until something has happened or one of these processes has ended; None waits as long as that takes."""
         poll = select.poll()
         for descriptor in (self._read, *sentinels):
             poll.register(descriptor, select.POLLIN)
-        poll.poll(longest_s * 1000)
+        poll.poll(None if longest_s is None else longest_s * 1000)
         with contextlib.suppress(BlockingIOError):
             os.read(self._read, 65536)
 

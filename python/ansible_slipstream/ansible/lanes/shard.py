@@ -11,7 +11,6 @@ import functools
 import math
 import mmap
 import os
-import threading
 import time
 from typing import Any
 
@@ -69,7 +68,7 @@ class ShardLane(Lane):
         self.process, self._ends, self._place = process, ends, place
         self.worker_queue = process.worker_queue
 
-    def start_in_shard(self, baton: Baton, ended: threading.Semaphore) -> None:
+    def start_in_shard(self, baton: Baton, news: News) -> None:
         """In the shard's process: run, and note the end for the process of the playbook."""
 
         def note_end() -> None:
@@ -78,7 +77,7 @@ class ShardLane(Lane):
             code = self._code if 0 <= self._code < BLOCKED - 1 else 1
             self._ends[self._place] = 1 + code | self._blocked
             self._news.tell()
-            ended.release()
+            news.tell()
 
         self.on_end = note_end
         self.baton = baton
@@ -116,6 +115,11 @@ class ShardLane(Lane):
             self.choice.note_blocked(self.fields["task"])
         return noted & ~BLOCKED
 
+    def has_ended(self) -> bool:
+        """Tell in the shard whether the end has been noted."""
+        assert self._ends is not None
+        return self._ends[self._place] != RUNNING
+
     def _have_answered(self, successor: Any) -> None:
         """Keep the shard's queue for answers, in a shard: the playbook's process knows no other."""
         if self._ends is None:
@@ -127,7 +131,6 @@ class ShardLane(Lane):
             super()._leave_for(successor)
         else:
             self._child = successor
-            self.children.append(successor._popen)
             self._blocked = BLOCKED
 
     def _see_off(self) -> None:
@@ -215,13 +218,13 @@ def _worker(stock_worker: Any) -> Any:
             _ask_one_by_one()
             isolation.divide_output()
             isolation.end_children_on_signals(LIVE, in_worker=True)
-            baton = Baton()
-            ended = threading.Semaphore(0)
+            baton, news = Baton(), News()
+            news.wake_on_signals()
             for lane in self.lanes:
-                lane.start_in_shard(baton, ended)
+                lane.start_in_shard(baton, news)
             with baton.lent():
-                for _ in self.lanes:
-                    ended.acquire()
+                while not all(lane.has_ended() for lane in self.lanes):
+                    news.wait((), None)
 
     return Shard
 
