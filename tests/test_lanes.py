@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import select
 import signal
 import textwrap
@@ -19,6 +20,7 @@ from kit.plays import Play
 from kit.runner import MODES, Controller, Mode, Run
 from kit.running import ended, read_lines
 from kit.sshd import Sshd
+from kit.terminal import converse_in_any_order
 from kit.versions import core
 
 LANES = Path(__file__).parent / "playbooks" / "lanes.yml"
@@ -30,6 +32,12 @@ import subprocess
 class FilterModule:
     def filters(self):
         return {"waits": lambda path: subprocess.check_output(["timeout", "30", "cat", path], text=True).strip()}
+"""
+ASKS = """
+from ansible.utils.display import Display
+class FilterModule:
+    def filters(self):
+        return {"asks": lambda question: Display().prompt_until(question).decode()}
 """
 # Holds the playbook's process back when it has forked until the answer to a question has been handed over.
 LATE_PARENT = """
@@ -343,6 +351,24 @@ def test_question_of_a_task_that_has_just_moved_is_answered(play: Play) -> None:
     task = """- debug: {msg: "{{ lookup('unruly', 'asks') }}"}\n  ignore_errors: true\n"""
     run = play.compare("plain", task, "-vvvv")
     assert [shown.count("the answer was first") for shown in play.shown] == [1, 1], run.stdout
+
+
+def test_each_host_gets_the_answer_to_its_own_question_after_a_wait(
+    venv: Path, sshd: Sshd, open_folder: Path
+) -> None:
+    """Both tasks wait for their targets before either asks."""
+    filters = open_folder / "filter_plugins"
+    filters.mkdir()
+    (filters / "asks.py").write_text(ASKS)
+    tasks = """- shell: echo {{ inventory_hostname }}
+  register: done
+  failed_when: "('who is ' ~ done.stdout ~ '? ') | asks != inventory_hostname"
+"""
+    with Controller(venv, "slipstream", sshd, open_folder / "run") as controller:
+        playbook = write(open_folder, "lane1,lane2", tasks)
+        options = ["-i", str(open_folder / "run" / "inventory.json")]
+        code, shown = converse_in_any_order(controller, playbook, re.compile(r"who is (\w+)\? "), *options)
+    assert code == 0 and shown.count("who is ") == 2, shown
 
 
 def test_process_that_a_lookup_leaves_ends_with_its_worker(venv: Path, sshd: Sshd, open_folder: Path) -> None:

@@ -99,6 +99,32 @@ class CallbackModule(CallbackBase):
 """
 
 
+CHANGES_RESULTS = """\
+DOCUMENTATION = "name: changes\\ntype: aggregate\\nshort_description: changes\\ndescription: d"
+from ansible.plugins.callback import CallbackBase
+
+def change(value):
+    if isinstance(value, dict):
+        for inner in list(value.values()):
+            change(inner)
+        value['changed_by'] = 'a callback'
+    elif isinstance(value, list):
+        for inner in value:
+            change(inner)
+        value.append('changed by a callback')
+
+class CallbackModule(CallbackBase):
+    CALLBACK_VERSION = 2.0
+    CALLBACK_NAME = 'changes'
+
+    def v2_runner_item_on_ok(self, result):
+        change(result._result)
+        change(result._task.args)
+
+    v2_runner_on_ok = v2_runner_retry = v2_runner_item_on_ok
+"""
+
+
 @pytest.mark.parametrize("hosts", ["lane1", TWO])
 def test_local_commands_have_umask_and_environment_of_their_task(play: Play, hosts: str) -> None:
     play.file("filter_plugins/f.py", FILTERS)
@@ -179,6 +205,21 @@ def test_what_a_callback_does_while_other_hosts_wait_stays(play: Play) -> None:
 """
     run = play.compare(TWO, tasks)
     assert {event.result["msg"] for event in run.events if event.task == "seen"} == {"set"}
+
+
+@pytest.mark.parametrize("hosts", ["lane1", TWO])
+def test_callback_changes_only_the_results_that_it_was_given(play: Play, hosts: str) -> None:
+    """What a task goes on with, and what it registers, is what stock's worker has kept or sent."""
+    play.file("callback_plugins/changes.py", CHANGES_RESULTS)
+    tasks = """\
+- {debug: {msg: {from: ["{{ item }}"]}}, loop: [{key: [1]}, {key: [2]}], register: looped}
+- {shell: "echo {{ item }}", loop: [1, 2], register: commands, until: commands is success, retries: 2, delay: 0}
+- {shell: "exit 3", register: retried, until: retried.attempts | default(0) == 2, retries: 2, delay: 0, ignore_errors: true}
+- {set_fact: {kept: {a: [1]}}}
+- {name: seen, debug: {msg: ["{{ looped }}", "{{ commands.results }}", "{{ retried }}", "{{ kept }}"]}}
+"""
+    run = play.compare(hosts, tasks)
+    assert [event.host for event in run.events if event.task == "seen"] == hosts.split(",")
 
 
 def test_local_task_runs_in_the_namespaces_of_its_playbook(venv: Path, sshd: Sshd, open_folder: Path) -> None:
