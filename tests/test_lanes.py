@@ -353,9 +353,7 @@ def test_question_of_a_task_that_has_just_moved_is_answered(play: Play) -> None:
     assert [shown.count("the answer was first") for shown in play.shown] == [1, 1], run.stdout
 
 
-def test_each_host_gets_the_answer_to_its_own_question_after_a_wait(
-    venv: Path, sshd: Sshd, open_folder: Path
-) -> None:
+def test_each_host_gets_the_answer_to_its_own_question_after_a_wait(venv: Path, sshd: Sshd, open_folder: Path) -> None:
     """Both tasks wait for their targets before either asks."""
     filters = open_folder / "filter_plugins"
     filters.mkdir()

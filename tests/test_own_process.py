@@ -214,7 +214,7 @@ def test_callback_changes_only_the_results_that_it_was_given(play: Play, hosts: 
     tasks = """\
 - {debug: {msg: {from: ["{{ item }}"]}}, loop: [{key: [1]}, {key: [2]}], register: looped}
 - {shell: "echo {{ item }}", loop: [1, 2], register: commands, until: commands is success, retries: 2, delay: 0}
-- {shell: "exit 3", register: retried, until: retried.attempts | default(0) == 2, retries: 2, delay: 0, ignore_errors: true}
+- {shell: "exit 3", register: retried, until: false, retries: 2, delay: 0, ignore_errors: true}
 - {set_fact: {kept: {a: [1]}}}
 - {name: seen, debug: {msg: ["{{ looped }}", "{{ commands.results }}", "{{ retried }}", "{{ kept }}"]}}
 """
