@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from kit.processes import end
 from kit.runner import Controller
 from kit.running import ended, read_lines
 from kit.sshd import Sshd
@@ -18,24 +19,31 @@ LOOKUPS = str(Path(__file__).parent / "playbooks" / "lookup_plugins")
 
 # Holds the child, by a hook of the C library, where Python has not set it up yet, until the signal is there.
 FORK = """
-import ctypes, os, signal
+import ctypes, os, signal, sys
 from ansible_slipstream.ansible.lanes.moving import _Fork
+number = int(sys.argv[1])
 libc = ctypes.CDLL(None)
 go_on, goes_on = os.pipe()
 os.dup2(go_on, 0)
 libc["__register_atfork"](None, None, libc.getchar, None)
-signal.signal(signal.SIGTERM, lambda number, frame: os._exit(42))
+signal.signal(signal.SIGTERM, signal.default_int_handler)
 fork = _Fork(None)
 if fork.is_here:
+    try:
+        fork.take_signals()
+    except KeyboardInterrupt:
+        os._exit(42)
     os._exit(0)
-os.kill(fork.pid, signal.SIGTERM)
+os.kill(fork.pid, number)
 os.write(goes_on, b"!")
 print(os.waitstatus_to_exitcode(os.waitpid(fork.pid, 0)[1]))
 """
 
 
-def test_signal_that_comes_while_a_process_is_set_up_is_not_lost(venv: Path) -> None:
-    done = subprocess.run([venv / "bin" / "python", "-c", FORK], capture_output=True, text=True, timeout=60, check=True)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_that_comes_while_a_process_is_set_up_waits_until_it_is(venv: Path, number: signal.Signals) -> None:
+    command = [str(venv / "bin" / "python"), "-c", FORK, str(int(number))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "42\n"
 
 
@@ -71,12 +79,17 @@ def test_task_that_computes_where_it_has_moved_ends_with_its_playbook(
         controller.variables["ANSIBLE_LOOKUP_PLUGINS"] = LOOKUPS
         process = controller.start(write(open_folder, task), *hosts_here(open_folder, HOSTS), "-f", str(HOSTS))
         moved = [int(pid) for pid in read_lines(begun, 2).split()]
-        if number is None:
-            go_on.write_text("now\n")
-        elif number == signal.SIGINT:
-            os.killpg(process.pid, number)
-        else:
-            process.send_signal(number)
-        stdout, stderr = process.communicate(timeout=30)
-    assert process.returncode != 0 and all(ended(pid, 5) for pid in moved), stdout + stderr
+        try:
+            if number is None:
+                go_on.write_text("now\n")
+            elif number == signal.SIGINT:
+                os.killpg(process.pid, number)
+            else:
+                process.send_signal(number)
+            stdout, stderr = process.communicate(timeout=30)
+            left = [pid for pid in moved if not ended(pid, 5)]
+        finally:
+            for pid in (process.pid, *moved):
+                end(pid)
+    assert process.returncode != 0 and not left, stdout + stderr
     assert number is not None or "dead state" in stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import os
 import re
@@ -18,6 +19,7 @@ from ansible_slipstream.ansible.lanes.news import News
 from ansible_slipstream.ansible.lanes.shard import Gathering
 from kit.compare import run_differences
 from kit.masks import mask_text
+from kit.processes import end
 from kit.runner import MODES, Controller
 from kit.running import ended, read_line
 from kit.sshd import Sshd
@@ -258,3 +260,26 @@ def test_signals_end_shards_and_what_they_run(
         os.kill(command, signal.SIGKILL)
     else:
         assert ended(command, 5), stdout + stderr
+
+
+def test_signal_that_a_thread_of_a_shard_gets_ends_the_shard(
+    controller: Controller, open_folder: Path, wide: list[str]
+) -> None:
+    """The system may give a signal to any thread; handlers of Python's wait for the main one."""
+    fifo = open_folder / "started"
+    os.mkfifo(fifo)
+    # The last to begin: no other lane's end wakes the shard.
+    task = f"""- raw: 'echo $$ $PPID > {fifo}; exec sleep 300'\n  when: inventory_hostname == "wide{HOSTS}"\n"""
+    process = controller.start(write(open_folder, task), *wide, "-f", "50")
+    command, shard = (int(word) for word in read_line(fifo).split())
+    libc = ctypes.CDLL(None)
+    threads = [int(name) for name in os.listdir(f"/proc/{shard}/task") if int(name) != shard]
+    try:
+        for thread in threads:
+            libc.tgkill(shard, thread, signal.SIGTERM)
+        assert ended(shard, 5)
+        stdout, stderr = process.communicate(timeout=20)
+    finally:
+        for pid in (command, process.pid):
+            end(pid)
+    assert process.returncode != 0 and "dead state" in stdout + stderr

@@ -241,6 +241,8 @@ class Lane:
             if successor.is_here:
                 # From here on this process ends with the lane, however that ends.
                 self._successor = successor
+                # The others' processes are not this one's.
+                LIVE.clear()
                 try:
                     successor.enter(self)
                 except BaseException:

@@ -8,13 +8,11 @@ that need the main thread, and, where other hosts would have to wait, for all th
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
 from multiprocessing import popen_fork, process, util
 from typing import Any, NoReturn
 
@@ -70,35 +68,34 @@ def watch_filters() -> None:
     JinjaPluginIntercept.__getitem__ = get
 
 
-@contextlib.contextmanager
-def _signals_held() -> Iterator[None]:
-    """Let a signal that ends a forked process wait until Python is ready for it there.
-
-    Handlers of Python's are inherited, but a child forgets the signals that came before it has set itself up.
-    """
-    held = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, held)
-
-
 class _Fork(popen_fork.Popen):
-    """What ``multiprocessing`` knows a process by; the fork returns in the child, too."""
+    """What ``multiprocessing`` knows a process by; the fork returns in the child, too.
+
+    A child forgets the signals that come before Python has set it up: they wait, until the child takes them.
+    """
 
     def _launch(self, _process: Any) -> None:
         ours, its = os.pipe()
-        with _signals_held():
-            pid = os.fork()
-        self.is_here = pid == 0
+        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
+        self.is_here = False
+        try:
+            self.pid = os.fork()
+            self.is_here = self.pid == 0
+        finally:
+            if not self.is_here:
+                self.take_signals()
         if self.is_here:
             os.close(ours)
             # Open until the process ends.
             self.pid, self.sentinel = os.getpid(), its
         else:
             os.close(its)
-            self.pid, self.sentinel = pid, ours
+            self.sentinel = ours
             self.finalizer = util.Finalize(self, os.close, (ours,))
+
+    def take_signals(self) -> None:
+        """Let those come that have waited."""
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
 
 
 class Successor(stock_module.WorkerProcess):  # type: ignore[misc]
@@ -127,7 +124,11 @@ class Successor(stock_module.WorkerProcess):  # type: ignore[misc]
         streams = sys.stdout, sys.stderr
         # Everything that comes before the work: session, streams, signals.
         self.run()
-        self._end_on_signals()
+        if sys.version_info >= (3, 13) and lane.has_others:
+            self._end_on_signals()
+        # A shard's.
+        signal.set_wakeup_fd(-1)
+        self._popen.take_signals()
         if isolation.WORKERS_ARE_DETACHED:
             for name, text in lane.stray.items():
                 getattr(sys, name).write(text.getvalue())
@@ -144,12 +145,8 @@ class Successor(stock_module.WorkerProcess):  # type: ignore[misc]
         In the fork of a thread, Python 3.13 and later run no handler before a signal interrupts a wait.
         """
         for number in (signal.SIGINT, signal.SIGTERM):
-            handler = signal.getsignal(number)
-            # Up to 2.18 a worker has Python's own for SIGINT.
-            if callable(handler) and (handler is not signal.default_int_handler or sys.version_info >= (3, 13)):
+            if callable(signal.getsignal(number)):
                 signal.signal(number, signal.SIG_DFL)
-        # A shard's.
-        signal.set_wakeup_fd(-1)
 
     def _run(self) -> None:
         """Leave the work to the lane."""

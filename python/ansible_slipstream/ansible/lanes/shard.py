@@ -140,7 +140,8 @@ class ShardLane(Lane):
             self.baton.give(self)
             self._child.join()
             self.baton.take()
-            self._code = self._child.exitcode
+            # Nothing, where another thread has just seen it end.
+            self._code = 1 if self._child.exitcode is None else self._child.exitcode
 
 
 class Gathering:
@@ -217,6 +218,8 @@ def _worker(stock_worker: Any) -> Any:
             display.set_queue(self._final_q)
             _ask_one_by_one()
             isolation.divide_output()
+            # What the playbook's process runs is not this one's.
+            LIVE.clear()
             isolation.end_children_on_signals(LIVE, in_worker=True)
             baton, news = Baton(), News()
             news.wake_on_signals()
