@@ -26,7 +26,7 @@ libc = ctypes.CDLL(None)
 go_on, goes_on = os.pipe()
 os.dup2(go_on, 0)
 libc["__register_atfork"](None, None, libc.getchar, None)
-signal.signal(signal.SIGTERM, signal.default_int_handler)
+signal.signal(number, signal.default_int_handler)
 fork = _Fork(None)
 if fork.is_here:
     try:
