@@ -1,4 +1,4 @@
-"""Wakes a strategy when there is something to look at, where stock looks every millisecond."""
+"""Wakes a strategy, or a shard, when there is something to look at; stock looks every millisecond."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ class ShardLane(Lane):
         self.process, self._ends, self._place = process, ends, place
         self.worker_queue = process.worker_queue
 
-    def start_in_shard(self, baton: Baton, news: News) -> None:
+    def start_in_shard(self, baton: Baton, shard_news: News) -> None:
         """In the shard's process: run, and note the end for the process of the playbook."""
 
         def note_end() -> None:
@@ -77,7 +77,7 @@ class ShardLane(Lane):
             code = self._code if 0 <= self._code < BLOCKED - 1 else 1
             self._ends[self._place] = 1 + code | self._blocked
             self._news.tell()
-            news.tell()
+            shard_news.tell()
 
         self.on_end = note_end
         self.baton = baton
@@ -221,13 +221,13 @@ def _worker(stock_worker: Any) -> Any:
             # What the playbook's process runs is not this one's.
             LIVE.clear()
             isolation.end_children_on_signals(LIVE, in_worker=True)
-            baton, news = Baton(), News()
-            news.wake_on_signals()
+            baton, shard_news = Baton(), News()
+            shard_news.wake_on_signals()
             for lane in self.lanes:
-                lane.start_in_shard(baton, news)
+                lane.start_in_shard(baton, shard_news)
             with baton.lent():
                 while not all(lane.has_ended() for lane in self.lanes):
-                    news.wait((), None)
+                    shard_news.wait((), None)
 
     return Shard
 
