@@ -53,6 +53,8 @@ class Way:
         self._folder = folder / name
         self._config = self._folder / "ansible.cfg"
         self._inventory = self._folder / "hosts.ini"
+        # More variables of the runs that begin from now on.
+        self.variables: dict[str, str] = {}
 
     def prepare(self) -> None:
         """Write an empty home."""
@@ -138,6 +140,7 @@ class Way:
             "LANG": "C.UTF-8",
             "ANSIBLE_CONFIG": str(self._config),
             "SLIPSTREAM_DIR": str(self._folder / "slipstream"),
+            **self.variables,
         }
 
 
