@@ -57,7 +57,7 @@ def main() -> None:
     for (count, shards, play), taken in sorted(samples.items()):
         wall = statistics.median(sample.seconds for sample in taken)
         cpu = statistics.median(sample.controller_cpu for sample in taken)
-        print(f"{play}, {count} processors, shards {shards}: {wall:.2f} s, controller {cpu:.2f} s")
+        print(f"{play}, processors: {count}, shards: {shards}: {wall:.2f} s, controller {cpu:.2f} s")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -18,12 +17,15 @@ import sandbox
 from kit import accounts
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+# Where every copy has a file system of its own in memory: nothing is left of it on this machine.
+FOLDER = Path("/run/slipstream-test-alone")
 
 
 def main() -> None:
     """Become the command, in the checkout's folder."""
-    folder = Path(tempfile.mkdtemp(prefix="slip-alone-"))
-    top, shared = folder / "mounts", folder / "shared"
+    FOLDER.mkdir(exist_ok=True)
+    sandbox.run("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", str(FOLDER))
+    top, shared = FOLDER / "mounts", FOLDER / "shared"
     top.mkdir()
     shared.mkdir()
     sandbox.new_root(top, shared, None, [CHECKOUT, Path(sys.base_prefix)])
