@@ -109,6 +109,7 @@ RULES: dict[str, tuple[str, str]] = {
         SAME,
     ),
     "core_redirect_to_missing_collection": (BASIC + "from ansible.module_utils.docker.common import x\n", FAILS),
+    "zip_by_cores_respawn": (BASIC + "from ansible.module_utils.facts import packages\n", SAME),
     "zip_by_respawn": (BASIC + "from ansible.module_utils.common.respawn import respawn_module\n", SAME),
 }
 # In a collection, modules have names, and relative imports mean something.

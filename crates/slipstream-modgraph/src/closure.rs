@@ -12,6 +12,8 @@ use std::{
 };
 
 const CORE_UTILS: &str = "ansible/module_utils/";
+/// Who imports it, a utility of ansible-core too, hands the zip to another interpreter.
+const RESPAWN: &str = "ansible/module_utils/common/respawn.py";
 
 /// A module whose closure is wanted.
 pub struct Question<'a> {
@@ -188,7 +190,7 @@ impl<'a, 'b> Walk<'a, 'b> {
 
     fn found(self) -> Found {
         let world = self.locator.world;
-        let needs_zip = self.any_of_others(|source| source.uses_zip);
+        let needs_zip = self.files.contains_key(RESPAWN) || self.any_of_others(|source| source.uses_zip);
         let said = world.collections.values().flat_map(|collection| &collection.stamps).cloned();
         Found {
             stamps: self.locator.reader.into_stamps().into_iter().chain(said).collect(),

@@ -54,8 +54,9 @@ ZIP_MARKS = (
     b"getsource",
     b"__loader__.",
 )
-# Those that have it open files of their closure, whatever they are named.
-EMBED_UTIL = "ansible/module_utils/embed.py"
+# So do those that import these, a utility of ansible-core's too: another interpreter, and files of the closure,
+# whatever they are named.
+ZIP_UTILS = ("ansible/module_utils/common/respawn.py", "ansible/module_utils/embed.py")
 CORE_UTILS = "ansible/module_utils/"
 CORE_PACKAGE = "ansible/__init__.py"
 
@@ -137,7 +138,7 @@ class ClosureSource:
         return str(found.serialization_profile)
 
     def _needs_zip(self, files: dict[str, bytes]) -> bool:
-        if EMBED_UTIL in files or not all(path.endswith(".py") for path in files):
+        if any(path in files for path in ZIP_UTILS) or not all(path.endswith(".py") for path in files):
             return True
         if any(mark in self._content for mark in ZIP_MARKS):
             return True

@@ -1,39 +1,25 @@
-"""dnf at work on packages of our own, in a root of its own, from a Python that its binding is not made for."""
+"""Modules of package managers, from a Python that their bindings are not made for: they respawn where these are."""
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 from kit.compare import run_differences
 from kit.interpreters import interpreters
+from kit.plays import Play
 from kit.runner import MODES, Controller
 from kit.sshd import Sshd
 
-SPEC = """\
-Name: {name}
-Version: {version}
-Release: 1
-Summary: a thing
-License: none
-BuildArch: noarch
-{more}
-%description
-A thing.
-%install
-mkdir -p %{{buildroot}}/opt
-echo {version} > %{{buildroot}}/opt/{name}
-%files
-/opt/{name}
-"""
-PLAY = """\
+# Built by rpmbuild and createrepo_c. The one file of each, /opt/NAME, has the version in it; slip-broken requires
+# slip-nothing.
+REPOSITORY = Path(__file__).parent / "playbooks" / "files" / "packages"
+DNF = """\
 - hosts: sudo
   become: true
   gather_facts: false
   ignore_errors: true
-  vars: {repository: "{{ playbook_dir }}/repository"}
   module_defaults:
     dnf: &own
       installroot: "{{ work }}/root"
@@ -75,26 +61,41 @@ PLAY = """\
     - {name: no repository, dnf: {name: slip-thing}}
 """
 
+APT = """\
+- ignore_errors: true
+  become: true
+  block:
+    - {name: there, apt: {name: acl}}
+    - {name: check, apt: {name: cowsay}, check_mode: true}
+    - {name: no such, apt: {name: slip-nothing}}
+    - {name: package, package: {name: acl}}
+    - {name: repository, apt_repository: &ours {repo: "deb http://127.0.0.1:1/x y main", filename: slip, update_cache: false}}
+    - {name: no repository, apt_repository: {<<: *ours, state: absent}}
+    - {name: facts, package_facts: {}}
+    - {name: facts of apt, package_facts: {manager: apt}}
+    - {name: facts of all, package_facts: {strategy: all}}
+    - name: another repository
+      deb822_repository: {name: slip, uris: "http://127.0.0.1:1/x", suites: y, components: main}
+      check_mode: true
+"""
 
-@pytest.mark.skipif(not shutil.which("rpmbuild"), reason="rpm is not installed")
-def test_packages_come_and_go(venv: Path, sshd: Sshd, open_folder: Path) -> None:
-    # One without dnf's binding, where there is one.
-    python = interpreters().get("3.12", "/usr/bin/python3")
-    repository = open_folder / "repository"
-    for name, version, more in (
-        ("slip-thing", "1", ""),
-        ("slip-thing", "2", ""),
-        ("slip-other", "1", ""),
-        ("slip-broken", "1", "Requires: slip-nothing"),
-    ):
-        build(SPEC.format(name=name, version=version, more=more), repository)
-    subprocess.run(["createrepo_c", "--quiet", repository], check=True)
+
+def test_apt_and_friends(play: Play) -> None:
+    stock = play.compare("sudo", APT, "-e", f"ansible_python_interpreter={other_python()}")
+    facts = [event.result for event in stock.events if event.task == "facts of apt"]
+    assert "acl" in facts[0]["ansible_facts"]["packages"], facts
+
+
+def test_dnf(venv: Path, sshd: Sshd, open_folder: Path) -> None:
+    if subprocess.run(["/usr/bin/python3", "-c", "import dnf"], capture_output=True, check=False).returncode:
+        pytest.skip("the system's Python has no binding of dnf's")
     playbook = open_folder / "play.yml"
-    playbook.write_text(PLAY)
+    playbook.write_text(DNF)
     runs = []
     for mode in MODES:
         with Controller(venv, mode, sshd, open_folder / "run") as controller:
-            runs.append(controller.run(playbook, "-e", f"ansible_python_interpreter={python}", deadline_seconds=240))
+            variables = f"ansible_python_interpreter={other_python()} repository={REPOSITORY}"
+            runs.append(controller.run(playbook, "-e", variables, deadline_seconds=240))
             report = controller.status() if mode == "slipstream" else {}
     assert list(map(str, run_differences(*runs))) == []
     ends = {event.task: event.result for event in runs[0].events}
@@ -103,11 +104,6 @@ def test_packages_come_and_go(venv: Path, sshd: Sshd, open_folder: Path) -> None
     assert report["stock"] == {} and report["tickets"] >= 20, report
 
 
-def build(spec: str, repository: Path) -> None:
-    """Make a package of a specification."""
-    top = repository.parent / "build"
-    top.mkdir(exist_ok=True)
-    (top / "thing.spec").write_text(spec)
-    defined = {"_topdir": top, "_rpmdir": repository, "_rpmfilename": "%{NAME}-%{VERSION}-%{RELEASE}.%{ARCH}.rpm"}
-    options = [word for name, value in defined.items() for word in ("--define", f"{name} {value}")]
-    subprocess.run(["rpmbuild", "--quiet", "-bb", *options, top / "thing.spec"], check=True)
+def other_python() -> str:
+    """Return one that is not the system's, where there is one."""
+    return interpreters().get("3.12", "/usr/bin/python3")
