@@ -127,7 +127,7 @@ class SshConnection(SshChores):
             literal = [*helper, ssh[0], *over_link, *ssh[1:]]
             rc, stdout, stderr = self._stock_bare_run(literal, in_data, sudoable, checkrc)
         runtime.count_bytes(link, len(cmd[-1]) + len(in_data or b""), len(stdout) + len(stderr))
-        return rc, stdout, said + stderr
+        return rc, stdout, said + ssh_arguments.last_words(ssh, stderr)
 
     @staticmethod
     def _split_ssh_args(argstring: str) -> list[str]:

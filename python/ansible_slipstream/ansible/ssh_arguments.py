@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
+import os
+import re
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ansible.plugins.connection import ssh as stock_ssh
@@ -13,6 +16,12 @@ from ansible.plugins.connection import ssh as stock_ssh
 # The options that stock looks for a wish for a terminal in, and what it has found.
 OPTIONS = ("ssh_args", "ssh_common_args", "ssh_extra_args")
 _asks_for_tty: dict[tuple[str | None, ...], bool] = {}
+# Where options may be that are not among the arguments.
+CONFIGURATIONS = ("~/.ssh/config", "/etc/ssh/ssh_config")
+# An option about masters, in the same word as -o or in one of its own.
+_CONTROL = re.compile(rb"(?:-o)?\s*(control(?:master|path|persist))\s*[= ]\s*\"?([^\"\s]*)", re.IGNORECASE)
+# How ssh ends a terminal's session that went over a master.
+_SHARED = re.compile(rb"^Shared connection to (?=\S+ closed\.\r\n\Z)", re.MULTILINE)
 
 
 def install() -> None:
@@ -42,6 +51,30 @@ def split_sshpass(cmd: list[bytes]) -> tuple[list[bytes], list[bytes]]:
         at = 4 if cmd[2] == b"-P" else 2
         return list(cmd[:at]), list(cmd[at:])
     return [], list(cmd)
+
+
+def last_words(command: Sequence[bytes], stderr: bytes) -> bytes:
+    """Return the standard error of an ssh over our link as it ends for stock, whose ssh may have no master."""
+    return stderr if _shares_connection(command) else _SHARED.sub(b"Connection to ", stderr)
+
+
+def _shares_connection(command: Sequence[bytes]) -> bool:
+    """Tell whether ssh, called so, would find the master that it has left; what can't be told counts as yes."""
+    # Of two, ssh takes the first.
+    found = [match.groups() for word in reversed(command) if (match := _CONTROL.fullmatch(word))]
+    given = {name.lower(): value.lower() for name, value in found}
+    if given.get(b"controlpath") == b"none" or given.get(b"controlmaster") == b"no":
+        return False
+    if persists := given.get(b"controlpersist"):
+        return persists != b"no"
+    return b"-F" in command or any(map(_names_master, CONFIGURATIONS))
+
+
+@functools.cache
+def _names_master(path: str) -> bool:
+    with contextlib.suppress(OSError), open(os.path.expanduser(path), "rb") as file:
+        return b"controlmaster" in file.read().lower()
+    return False
 
 
 class _DeferredParser:
