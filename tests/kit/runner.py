@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Literal, get_args
 
 from . import inventory, processes
+from .accounts import Account
 from .sshd import Sshd
 
 Mode = Literal["stock", "slipstream"]
@@ -79,8 +80,14 @@ class Controller:
         folder: Path,
         defaults: str = "",
         environment: Mapping[str, str] | None = None,
+        account: Account | None = None,
     ) -> None:
-        """Take what every run shares; ``defaults`` are more lines for that section of ansible.cfg."""
+        """Take what every run shares; ``defaults`` are more lines for that section of ansible.cfg.
+
+        ``account`` is whose all runs are, in the place of our own.
+        """
+        self._as = ["setpriv", "--reuid", account.name, "--regid", account.name, "--init-groups"] if account else []
+        self._account = account
         self._defaults = defaults
         self._venv = venv
         self._mode: Mode = mode
@@ -101,6 +108,10 @@ class Controller:
         lines = f"{_MODE_LINES[self._mode]}\n{self._defaults}"
         config = _CONFIG.format(folder=self._folder, callbacks=_CALLBACKS, vault_password=_VAULT_PASSWORD, mode=lines)
         (self._folder / "ansible.cfg").write_text(config)
+        if self._account:
+            self._recorded.touch()
+            for path in (self._folder, *self._folder.rglob("*")):
+                shutil.chown(path, self._account.name, self._account.name)
         return self
 
     def __exit__(
@@ -163,11 +174,11 @@ class Controller:
         self.work.chmod(0o777)
         self._recorded.write_text("")
         # Whoever runs the tests may ignore signals (nohup); modules would show it.
-        return ["env", "--default-signal", str(self._venv / "bin" / program), *options, str(playbook)]
+        return ["env", "--default-signal", *self._as, str(self._venv / "bin" / program), *options, str(playbook)]
 
     def tool(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run the `slipstream` command with this controller's settings."""
-        command = [str(self._venv / "bin" / "slipstream"), *arguments]
+        command = [*self._as, str(self._venv / "bin" / "slipstream"), *arguments]
         return subprocess.run(command, env=self.environment(), capture_output=True, text=True, timeout=30, check=False)
 
     def status(self) -> dict[str, Any]:
