@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import textwrap
@@ -10,10 +11,41 @@ from pathlib import Path
 
 import pytest
 from kit.compare import run_differences
+from kit.plays import Play
 from kit.runner import MODES, Controller, Run
 from kit.sshd import Sshd
 
 MANY = 100
+OF_ITS_OWN = """\
+- {name: module, command: id -un}
+- {name: raw, raw: id -un}
+- {name: copy, copy: {content: x, dest: "{{ work }}/x"}}
+- meta: reset_connection
+- {name: after, raw: id -un}
+"""
+HEIR = """\
+from ansible.plugins.connection import ssh
+
+DOCUMENTATION = ssh.DOCUMENTATION.replace("name: ssh", "name: over_ssh")
+
+
+class Connection(ssh.Connection):
+    transport = "over_ssh"
+"""
+BY_AN_HEIR = """\
+- {name: ours, command: id -un}
+- ignore_errors: true
+  vars: {ansible_connection: over_ssh}
+  block:
+    - {name: theirs, command: id -un}
+    - {name: become, command: id -un, become: true}
+    - {name: copy, copy: {content: x, dest: "{{ work }}/x"}}
+    - {name: fetch, fetch: {src: "{{ work }}/x", dest: "{{ work }}/fetched"}}
+    - {name: raw, raw: id -un}
+    - {name: setup, setup: {gather_subset: [min]}}
+    - {name: job, command: id -un, async: 20, poll: 1}
+- {name: ours again, command: id -un}
+"""
 
 
 def write(folder: Path, hosts: str, tasks: str) -> Path:
@@ -202,3 +234,26 @@ def test_callbacks_of_third_parties(venv: Path, sshd: Sshd, open_folder: Path) -
             said.append(run.stdout)
     assert "counted: 5 tasks, 7 results" in said[0]
     assert said[0] == said[1]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "-o ControlMaster=auto -o ControlPersist=5 -o ControlPath={folder}/own-%C",
+        "-o ControlMaster=no -o ControlPath=none",
+        "-o 'ControlMaster no' -oControlPersist=no",
+        "-o ControlPersist=no -o ControlPersist=60s -o ControlMaster=auto",
+        "-F {folder}/config",
+        "",
+    ],
+)
+def test_masters_of_the_users_own(play: Play, options: str) -> None:
+    """Whether the connection is shared is what raw's last words say."""
+    play.file("config", f"Host *\n  ControlMaster auto\n  ControlPersist 5\n  ControlPath {play.folder}/cfg-%C\n")
+    variables = {"ansible_ssh_args": options.format(folder=play.folder)}
+    play.compare("plain", OF_ITS_OWN, "-e", json.dumps(variables))
+
+
+def test_heir_of_stocks_connection(play: Play) -> None:
+    play.file("connection_plugins/over_ssh.py", HEIR)
+    play.compare("plain", BY_AN_HEIR)

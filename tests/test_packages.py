@@ -69,7 +69,8 @@ APT = """\
     - {name: check, apt: {name: cowsay}, check_mode: true}
     - {name: no such, apt: {name: slip-nothing}}
     - {name: package, package: {name: acl}}
-    - {name: repository, apt_repository: &ours {repo: "deb http://127.0.0.1:1/x y main", filename: slip, update_cache: false}}
+    - name: repository
+      apt_repository: &ours {repo: "deb http://127.0.0.1:1/x y main", filename: slip, update_cache: false}
     - {name: no repository, apt_repository: {<<: *ours, state: absent}}
     - {name: facts, package_facts: {}}
     - {name: facts of apt, package_facts: {manager: apt}}
