@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -87,9 +89,23 @@ def test_apt_and_friends(play: Play) -> None:
     assert "acl" in facts[0]["ansible_facts"]["packages"], facts
 
 
+@pytest.fixture
+def dnf() -> Iterator[None]:
+    """dnf, as long as the test runs."""
+    folder = os.environ.get("SLIPSTREAM_TEST_DNF")
+    if not folder:
+        pytest.skip("SLIPSTREAM_TEST_DNF names no folder with dnf and what it needs")
+    packages = sorted(map(str, Path(folder).glob("*.deb")))
+    subprocess.run(["dpkg", "--install", *packages], check=True, stdout=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        names = [Path(package).name.split("_")[0] for package in packages]
+        subprocess.run(["dpkg", "--purge", *names], check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.usefixtures("dnf")
 def test_dnf(venv: Path, sshd: Sshd, open_folder: Path) -> None:
-    if subprocess.run(["/usr/bin/python3", "-c", "import dnf"], capture_output=True, check=False).returncode:
-        pytest.skip("the system's Python has no binding of dnf's")
     playbook = open_folder / "play.yml"
     playbook.write_text(DNF)
     runs = []

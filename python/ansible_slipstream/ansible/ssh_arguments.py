@@ -67,7 +67,7 @@ def _shares_connection(command: Sequence[bytes]) -> bool:
         return False
     if persists := given.get(b"controlpersist"):
         return persists != b"no"
-    return b"-F" in command or any(map(_names_master, CONFIGURATIONS))
+    return any(word.startswith(b"-F") for word in command) or any(map(_names_master, CONFIGURATIONS))
 
 
 @functools.cache
