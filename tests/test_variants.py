@@ -66,7 +66,6 @@ SHELLS = """\
 - {name: copy, copy: {content: "a 'b'", dest: "{{ work }}/x y"}}
 - {name: raw, raw: echo hi}
 - {name: become, command: id -un, become: true}
-- {name: environment, command: printenv WORD, environment: {WORD: "a 'b' $c"}}
 - {name: fetch, fetch: {src: "{{ work }}/x y", dest: "{{ work }}/fetched"}}
 - {name: script, script: "{{ playbook_dir }}/script"}
 - {name: job, command: id -un, async: 20, poll: 1}
