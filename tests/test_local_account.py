@@ -6,9 +6,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from kit.accounts import BOB, CAROL, Account
+from kit.accounts import BOB, CAROL
 from kit.compare import run_differences
-from kit.runner import MODES, Controller, Run
+from kit.runner import MODES, Controller
 from kit.sshd import Sshd
 
 LIBRARY = Path(__file__).parent / "playbooks" / "library"
@@ -74,25 +74,20 @@ PLAY = """\
 """
 
 
-def run_of(account: Account, venv: Path, sshd: Sshd, folder: Path, *options: str) -> list[Run]:
-    """Run the play as an account in both modes."""
-    reached = ["setpriv", "--reuid", account.name, "--clear-groups", "--regid", account.name]
-    if subprocess.run([*reached, str(venv / "bin" / "python"), "-c", ""], capture_output=True, check=False).returncode:
+def test_become_by_password(venv: Path, sshd: Sshd, open_folder: Path) -> None:
+    reached = ["setpriv", "--reuid", BOB.name, "--clear-groups", "--regid", BOB.name, str(venv / "bin" / "python")]
+    if subprocess.run([*reached, "-c", ""], capture_output=True, check=False).returncode:
         pytest.skip("other accounts can't reach the environment under test")
-    (folder / "script").write_text("#!/bin/sh\nid -un\n")
-    playbook = folder / "play.yml"
-    playbook.write_text(PLAY % {"password": account.password, "carol": CAROL.password})
+    (open_folder / "script").write_text("#!/bin/sh\nid -un\n")
+    playbook = open_folder / "play.yml"
+    playbook.write_text(PLAY % {"password": BOB.password, "carol": CAROL.password})
+    variables = {"ANSIBLE_LIBRARY": str(LIBRARY), "HOME": f"/home/{BOB.name}"}
     runs = []
     for mode in MODES:
-        subprocess.run(["sudo", "-u", account.name, "sudo", "-K"], check=True)
-        variables = {"ANSIBLE_LIBRARY": str(LIBRARY), "HOME": f"/home/{account.name}"}
-        with Controller(venv, mode, sshd, folder / "run", environment=variables, account=account) as controller:
-            runs.append(controller.run(playbook, *options, deadline_seconds=120))
-            assert runs[-1].events, runs[-1].stdout + runs[-1].stderr
+        # Each is asked for the password anew.
+        subprocess.run(["sudo", "-u", BOB.name, "sudo", "-K"], check=True)
+        with Controller(venv, mode, sshd, open_folder / "run", environment=variables, account=BOB) as controller:
+            runs.append(controller.run(playbook, deadline_seconds=120))
             assert mode == "stock" or controller.status()["tickets"] > 10
-    return runs
-
-
-def test_become_by_password(venv: Path, sshd: Sshd, open_folder: Path) -> None:
-    runs = run_of(BOB, venv, sshd, open_folder)
+    assert runs[0].events, runs[0].stdout + runs[0].stderr
     assert list(map(str, run_differences(*runs))) == []

@@ -21,7 +21,7 @@ HOSTS = """\
         ansible_become_password: "{{ 'wrong' if item % 7 == 3 else bobs_password }}"
         ansible_port: "{{ kit_port }}"
         ansible_ssh_private_key_file: "{{ kit_key }}"
-        # Known by another address.
+        # The kit's known_hosts does not have these addresses.
         ansible_ssh_common_args: "-o UserKnownHostsFile=/dev/null -o StrictHostKeyChecking=no"
         ansible_python_interpreter: /usr/bin/python3
       loop: "{{ range(1, hosts | int + 1) | list }}"
@@ -38,7 +38,8 @@ BECOME = """\
 """
 
 
-def run_of(hosts: int) -> list[str]:
+def options(hosts: int) -> list[str]:
+    """Return what the plays are told."""
     return ["-e", f"bobs_password={BOB.password} hosts={hosts}"]
 
 
@@ -46,7 +47,7 @@ def run_of(hosts: int) -> list[str]:
 def test_all_become_by_password(play: Play, strategy: str, shards: str) -> None:
     play.variables = {"SLIPSTREAM_SHARDS": shards, "ANSIBLE_FORKS": "20"}
     more = HOSTS.replace("- hosts: many\n", f"- hosts: many\n  strategy: {strategy}\n") + BECOME
-    stock = play.compare("localhost", "- debug:\n", *run_of(20), more=more)
+    stock = play.compare("localhost", "- debug:\n", *options(20), more=more)
     assert sum(event.kind == "failed, ignored" for event in stock.events) == 9
 
 
@@ -57,7 +58,7 @@ def test_links_beyond_the_soft_limit(play: Play) -> None:
     more = HOSTS + "    - {name: one, command: id -un}\n    - {name: two, command: id -un}\n"
     resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
     try:
-        run = play.run("slipstream", "localhost", "- debug:\n", *run_of(hosts), more=more)
+        run = play.run("slipstream", "localhost", "- debug:\n", *options(hosts), more=more)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert run.rc == 0, run.stdout[-3000:] + run.stderr[-2000:]

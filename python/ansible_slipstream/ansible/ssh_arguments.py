@@ -55,7 +55,9 @@ def split_sshpass(cmd: list[bytes]) -> tuple[list[bytes], list[bytes]]:
 
 def last_words(command: Sequence[bytes], stderr: bytes) -> bytes:
     """Return the standard error of an ssh over our link as it ends for stock, whose ssh may have no master."""
-    return stderr if _shares_connection(command) else _SHARED.sub(b"Connection to ", stderr)
+    if not _SHARED.search(stderr) or _shares_connection(command):
+        return stderr
+    return _SHARED.sub(b"Connection to ", stderr)
 
 
 def _shares_connection(command: Sequence[bytes]) -> bool:
