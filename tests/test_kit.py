@@ -53,6 +53,18 @@ def test_accounts_exist_while_the_session_lasts(users: None) -> None:
     assert all(account.exists() for account in EVERYONE)
 
 
+@pytest.mark.parametrize("apart", [False, True])
+def test_processes_of_a_copy_of_the_machine_are_not_this_ones(apart: bool) -> None:
+    """Both have accounts with the same numbers, and the outer one sees the inner one's processes."""
+    nobodys = 54321
+    inside = ["unshare", "--pid", "--fork", "--kill-child"] if apart else []
+    line = [*inside, "setpriv", "--reuid", str(nobodys), "sh", "-c", "echo up; exec cat"]
+    with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout and process.stdout.readline() == b"up\n"
+        found = processes.owned_by(nobodys)
+        assert found == ([] if apart else [process.pid])
+
+
 def test_listener_is_ended_by_its_socket(tmp_path: Path) -> None:
     code = (
         "import socket, sys; s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen();"

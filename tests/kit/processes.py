@@ -39,17 +39,21 @@ def children(pid: int) -> list[int]:
 
 
 def owned_by(uid: int) -> list[int]:
-    """Return the running processes of the user `uid`, those too that have another's rights (sudo's)."""
+    """Return the running processes of the user `uid`, those too that have another's rights (sudo's).
+
+    Another user of that number, in a namespace below ours, is not meant: a copy of the machine has its own accounts.
+    """
     owned = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
         try:
-            status = (entry / "status").read_text()
+            text = (entry / "status").read_text()
         except (FileNotFoundError, ProcessLookupError):
             continue
-        # The real user, the one whose rights it has, and two more.
-        if "\nState:\tZ" not in status and str(uid) in status.partition("\nUid:")[2].partition("\n")[0].split():
+        status = {name: value.split() for name, _, value in (line.partition(":") for line in text.splitlines())}
+        # The real user, the one whose rights it has, and two more; its number in our namespace, and in those below.
+        if status["State"][0] != "Z" and str(uid) in status["Uid"] and len(status["NSpid"]) == 1:
             owned.append(int(entry.name))
     return owned
 
