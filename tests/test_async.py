@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+from ansible_slipstream.ansible.polls import Polls
+from ansible_slipstream.client import Json
 from kit.runner import Controller
 from kit.sshd import Sshd
 
@@ -37,6 +40,32 @@ COLLECT = """\
       delay: 1
       ignore_errors: true
 """
+
+RUNS = {"started": True, "finished": False}
+ENDED = {"finished": True}
+FAILED = {"failed": True, "_ansible_parsed": True}
+HALF_WRITTEN = {"failed": True, "_ansible_parsed": False}
+
+
+@pytest.mark.parametrize(
+    ("answers", "heard"),
+    [
+        ([RUNS, RUNS, RUNS, ENDED], [RUNS, RUNS, ENDED]),
+        ([RUNS, RUNS, HALF_WRITTEN, RUNS, FAILED], [RUNS, RUNS, FAILED]),
+        ([RUNS, RUNS, ENDED], [RUNS, RUNS, ENDED]),
+        # What stock asks after the end is to clean up.
+        ([RUNS, RUNS, ENDED, {"erased": "x"}], [RUNS, RUNS, ENDED, {"erased": "x"}]),
+        ([RUNS, ENDED, {"erased": "x"}], [RUNS, ENDED, {"erased": "x"}]),
+        # As often as the time of three of stock's polls allows, and no more.
+        ([RUNS] * 6, [RUNS] * 3),
+    ],
+)
+def test_last_poll_leaves_a_job_its_time(answers: list[Json], heard: list[Json]) -> None:
+    """Three polls, 0.5 s apart."""
+    left = list(answers)
+    polls = Polls(1.5, 0.5)
+    assert [polls.ask(lambda: left.pop(0)) for _ in heard] == heard
+    assert left == []
 
 
 def test_jobs_outlive_link_daemon_and_playbook(venv: Path, sshd: Sshd, open_folder: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 # Values that differ whatever they hold, by the name they are stored under.
 _FILE_NAMES = {"atime", "ctime", "mtime", "inode"}
-_TASK_NAMES = {"start", "end", "delta", "elapsed", "pid", "cache_update_time"}
+_TASK_NAMES = {"start", "end", "delta", "elapsed", "pid", "child_pid", "cache_update_time"}
 _FACT_NAMES = {
     "date_time",
     "devices",

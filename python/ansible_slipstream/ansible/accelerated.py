@@ -27,6 +27,7 @@ from ..errors import (
 from . import runtime
 from .discovery import Discovery
 from .escalation import Escalation, become_secret
+from .polls import Polls
 from .ticket import WRAPPERS, NotStarted, Ticket, says_evicting
 
 display = Display()
@@ -73,6 +74,8 @@ class Accelerated:
     slipstream_discovered: tuple[str, str] | None = None
     # What starts an agent without a task's environment, as far as a module has shown by which interpreter.
     slipstream_plain_start: str | None = None
+    # Set while stock polls a job.
+    slipstream_polls: Polls | None = None
     # Why this connection takes no tickets just now.
     _slipstream_off: str | None = None
     _slipstream_pipelining_set = False

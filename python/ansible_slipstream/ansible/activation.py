@@ -12,7 +12,7 @@ from ansible.plugins.loader import connection_loader
 from ansible.utils.display import Display
 
 from ..errors import DaemonError
-from . import discovery, options, runtime, seams, settled, shown, ssh_arguments, ticket, warmup
+from . import discovery, options, polls, runtime, seams, settled, shown, ssh_arguments, ticket, warmup
 from .accelerated import FIRST_STAGE
 from .lanes.choice import is_of_core
 from .lanes.factory import Factory
@@ -42,6 +42,7 @@ def activate() -> bool:
         display.v(f"Slipstream does not know this ansible-core ({'; '.join(moved)}); stock Ansible runs everything.")
         return False
     ticket.install()
+    polls.install()
     discovery.install(FIRST_STAGE)
     shown.install()
     settled.install()

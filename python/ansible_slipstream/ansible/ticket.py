@@ -148,7 +148,14 @@ def _configure_module(self: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 def _execute_module(self: Any, *args: Any, **kwargs: Any) -> Any:
-    """Note whether the module is wrapped for async, and run through stock what no agent takes."""
+    """Run a module; one that asks for a job that is waited for, as often as the job has time."""
+    polls = getattr(self._connection, "slipstream_polls", None)
+    execute = functools.partial(_execute_somehow, self, *args, **kwargs)
+    return execute() if polls is None else polls.ask(execute)
+
+
+def _execute_somehow(self: Any, *args: Any, **kwargs: Any) -> Any:
+    """Run a module, through stock what no agent takes."""
     for _ in range(TICKETS):
         try:
             return _execute_noted(self, *args, **kwargs)
@@ -191,6 +198,7 @@ def _is_stocks(action: Any, names: Container[str] = ()) -> bool:
 
 
 def _execute_noted(self: Any, *args: Any, **kwargs: Any) -> Any:
+    """Note whether the module is wrapped for async."""
     call = _current()
     before = call.wrap_async
     call.wrap_async = bool(_execute_signature.bind(self, *args, **kwargs).arguments.get("wrap_async"))
