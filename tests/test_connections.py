@@ -47,6 +47,20 @@ BY_AN_HEIR = """\
 - {name: ours again, command: id -un}
 """
 
+# What ssh does with a wrong password: asks again, asks once, does not ask.
+DENIED = """
+    - {name: module, command: id -un}
+    - {name: raw, raw: id -un, vars: {ansible_host: 127.0.0.211}}
+    - name: asked once
+      vars: &once
+        ansible_ssh_extra_args: -o PubkeyAuthentication=no -o NumberOfPasswordPrompts=1
+        ansible_host: 127.0.0.212
+      command: id -un
+    - {name: asked once by raw, raw: id -un, vars: {<<: *once, ansible_host: 127.0.0.213}}
+    - {name: asked once for a file, copy: {content: x, dest: "{{ work }}/x"}, vars: {<<: *once}}
+    - {name: right, command: id -un, vars: {ansible_password: "{{ carol_password }}", ansible_host: 127.0.0.215}}
+"""
+
 
 def write(folder: Path, hosts: str, tasks: str) -> Path:
     playbook = folder / "play.yml"
@@ -257,3 +271,17 @@ def test_masters_of_the_users_own(play: Play, options: str) -> None:
 def test_heir_of_stocks_connection(play: Play) -> None:
     play.file("connection_plugins/over_ssh.py", HEIR)
     play.compare("plain", BY_AN_HEIR)
+
+
+@pytest.mark.parametrize("settings", ["", "PasswordAuthentication no\nKbdInteractiveAuthentication no"])
+def test_passwords_that_sshpass_would_give(settings: str, venv: Path, users: None, open_folder: Path) -> None:
+    """It has a code of its own for the second question, which stock makes a message or a result of."""
+    playbook = write(open_folder, "password_wrong", DENIED)
+    runs = []
+    with Sshd(settings=settings) as sshd:
+        for mode in MODES:
+            with Controller(venv, mode, sshd, open_folder / "run") as controller:
+                by_sshpass = ["-e", "ansible_ssh_password_mechanism=sshpass"]
+                runs.append(controller.run_settled(playbook, *by_sshpass, deadline_seconds=120))
+    same(runs)
+    assert outcomes(runs[0])["right"] == ("unreachable" if settings else "ok")

@@ -205,11 +205,24 @@ class SshConnection(SshChores):
         )
 
     def _login_secret(self) -> Any:
-        """Return what stock answers ssh's question with, if it may."""
+        """Return what stock answers ssh's question with, if it may.
+
+        Raises:
+            AnsibleError: a smart card's key is wanted, and there is no PIN.
+        """
         with contextlib.suppress(KeyError):
             if self.get_option("password_mechanism") == "disable":
                 return None
-        return self.get_option("password") or self._play_context.password
+        secret = self.get_option("password") or self._play_context.password
+        if not secret and self._card_provider():
+            raise AnsibleError("to use pkcs11_provider you must specify a password/pin")
+        return secret
+
+    def _card_provider(self) -> str | None:
+        """Return the library of a smart card whose key is wanted."""
+        with contextlib.suppress(KeyError):
+            return self.get_option("pkcs11_provider")  # type: ignore[no-any-return]
+        return None
 
     def _ssh_vector(self) -> list[bytes]:
         """Return ssh's arguments as stock builds them, without what sshpass needs."""
@@ -222,10 +235,7 @@ class SshConnection(SshChores):
         with contextlib.suppress(KeyError):
             if prompt := self.get_option("sshpass_prompt"):
                 return str(prompt)
-        with contextlib.suppress(KeyError):
-            if self.get_option("pkcs11_provider"):
-                return "Enter PIN for "
-        return "assword"
+        return "Enter PIN for " if self._card_provider() else "assword"
 
     def _uses_sshpass(self) -> bool:
         """Tell whether stock would hand the password over by sshpass, which gives up at a second question."""
@@ -288,7 +298,7 @@ class SshConnection(SshChores):
                 else "Using a SSH password instead of a key is not possible because Host Key checking is enabled. "
                 "Please add this host's fingerprint to your known_hosts file to manage this host."
             )
-        if secret and self._uses_sshpass() and (error.denied or b"Permission denied" in error.stderr):
+        if error.denied and self._uses_sshpass():
             return SSHPASS_DENIED, b"", error.stderr
         if 0 < error.rc < SSH_FAILED:
             # Not ssh's: that of a program in its place.
@@ -356,6 +366,9 @@ class SshConnection(SshChores):
             runtime.client().reset(self._link(self._ssh_vector()))
         except DaemonError:
             runtime.drop_client()
+        except AnsibleError as error:
+            # There can be no link; what stock has to say of that follows.
+            display.debug(f"slipstream: nothing to reset: {error}", host=self.host)
         finally:
             self._close_sshpass_pipe()
         super().reset()  # type: ignore[misc]
