@@ -150,12 +150,12 @@ def _configure_module(self: Any, *args: Any, **kwargs: Any) -> Any:
 def _execute_module(self: Any, *args: Any, **kwargs: Any) -> Any:
     """Run a module; one that asks for a job that is waited for, as often as the job has time."""
     polls = getattr(self._connection, "slipstream_polls", None)
-    execute = functools.partial(_execute_somehow, self, *args, **kwargs)
+    execute = functools.partial(_execute_by_ticket, self, *args, **kwargs)
     return execute() if polls is None else polls.ask(execute)
 
 
-def _execute_somehow(self: Any, *args: Any, **kwargs: Any) -> Any:
-    """Run a module, through stock what no agent takes."""
+def _execute_by_ticket(self: Any, *args: Any, **kwargs: Any) -> Any:
+    """Run a module by ticket, and through stock what no agent takes."""
     for _ in range(TICKETS):
         try:
             return _execute_noted(self, *args, **kwargs)
