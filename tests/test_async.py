@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
-from ansible_slipstream.ansible.polls import Polls
+from ansible_slipstream.ansible import polls
+from ansible_slipstream.ansible.local import LocalConnection
 from ansible_slipstream.client import Json
 from kit.runner import Controller
 from kit.sshd import Sshd
@@ -41,31 +42,48 @@ COLLECT = """\
       ignore_errors: true
 """
 
-RUNS = {"started": True, "finished": False}
-ENDED = {"finished": True}
-FAILED = {"failed": True, "_ansible_parsed": True}
-HALF_WRITTEN = {"failed": True, "_ansible_parsed": False}
+
+class Polled(LocalConnection):
+    """A connection whose stock is known."""
+
+    def __init__(self, pipelines: bool, objection: str | None) -> None:
+        self.pipelines, self.objection, self.slipstream_polls = pipelines, objection, True
+
+    def slipstream_would_pipeline(self) -> bool:
+        return self.pipelines
+
+    def slipstream_objection(self) -> str | None:
+        return self.objection
 
 
 @pytest.mark.parametrize(
-    ("answers", "heard"),
+    ("pipelines", "objection", "answer", "waits", "polls_on"),
     [
-        ([RUNS, RUNS, RUNS, ENDED], [RUNS, RUNS, ENDED]),
-        ([RUNS, RUNS, HALF_WRITTEN, RUNS, FAILED], [RUNS, RUNS, FAILED]),
-        ([RUNS, RUNS, ENDED], [RUNS, RUNS, ENDED]),
-        # What stock asks after the end is to clean up.
-        ([RUNS, RUNS, ENDED, {"erased": "x"}], [RUNS, RUNS, ENDED, {"erased": "x"}]),
-        ([RUNS, ENDED, {"erased": "x"}], [RUNS, ENDED, {"erased": "x"}]),
-        # As often as the time of three of stock's polls allows, and no more.
-        ([RUNS] * 6, [RUNS] * 3),
+        (True, None, {"finished": False}, 0.2, True),
+        (False, None, {"finished": False}, 0.4, True),
+        # One that stock asks takes its time.
+        (True, "stock's", {"finished": False}, 0.0, True),
+        (True, None, {"failed": True, "_ansible_parsed": False}, 0.2, True),
+        (True, None, {"failed": True, "_ansible_parsed": True}, 0.0, False),
+        (True, None, {"finished": True}, 0.0, False),
     ],
 )
-def test_last_poll_leaves_a_job_its_time(answers: list[Json], heard: list[Json]) -> None:
-    """Three polls, 0.5 s apart."""
-    left = list(answers)
-    polls = Polls(1.5, 0.5)
-    assert [polls.ask(lambda: left.pop(0)) for _ in heard] == heard
-    assert left == []
+def test_poll_takes_as_long_as_stocks(
+    pipelines: bool, objection: str | None, answer: Json, waits: float, polls_on: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("ansible_slipstream.ansible.polls.time.monotonic", lambda: 0.0)
+    monkeypatch.setattr("ansible_slipstream.ansible.polls.time.sleep", slept.append)
+    connection = Polled(pipelines, objection)
+    assert polls.paced(connection, lambda: answer) == answer
+    assert (sum(slept), connection.slipstream_polls) == (waits, polls_on)
+
+
+def test_pace_has_stocks_round_trips() -> None:
+    """Seconds that stock's takes longer than ours, near, far, and where an answer takes long."""
+    assert polls.PIPELINED.rest_s(0.02) == pytest.approx(0.26)
+    assert polls.BY_FILES.rest_s(0.2) == pytest.approx(1.8)
+    assert polls.BY_FILES.rest_s(30) == polls.LONGEST_S
 
 
 def test_jobs_outlive_link_daemon_and_playbook(venv: Path, sshd: Sshd, open_folder: Path) -> None:

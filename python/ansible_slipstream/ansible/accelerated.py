@@ -27,7 +27,6 @@ from ..errors import (
 from . import runtime
 from .discovery import Discovery
 from .escalation import Escalation, become_secret
-from .polls import Polls
 from .ticket import WRAPPERS, NotStarted, Ticket, says_evicting
 
 display = Display()
@@ -75,7 +74,7 @@ class Accelerated:
     # What starts an agent without a task's environment, as far as a module has shown by which interpreter.
     slipstream_plain_start: str | None = None
     # Set while stock polls a job.
-    slipstream_polls: Polls | None = None
+    slipstream_polls = False
     # Why this connection takes no tickets just now.
     _slipstream_off: str | None = None
     _slipstream_pipelining_set = False
@@ -210,6 +209,11 @@ class Accelerated:
     @staticmethod
     def _restore(ticket: Ticket) -> Closure:
         return ticket.source.compute(runtime.client())
+
+    def slipstream_would_pipeline(self) -> bool:
+        """Tell whether stock would pipeline modules."""
+        with self.slipstream_off("stock is asked"):
+            return bool(self.get_option("pipelining"))  # type: ignore[attr-defined]
 
     def slipstream_stock_option(self, value: Any, option: str) -> Any:
         """Return what ``get_option`` says: pipelining is how tickets travel, so it is on unless a variable sets it."""

@@ -28,6 +28,7 @@ from ..errors import DaemonError
 from . import runtime
 from .closures import ClosureSource
 from .legacy import traceback_lines
+from .polls import paced
 from .versions import HAS_PROFILES
 from .world import ALWAYS
 
@@ -148,10 +149,10 @@ def _configure_module(self: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 def _execute_module(self: Any, *args: Any, **kwargs: Any) -> Any:
-    """Run a module; one that asks for a job that is waited for, as often as the job has time."""
-    polls = getattr(self._connection, "slipstream_polls", None)
-    execute = functools.partial(_execute_by_ticket, self, *args, **kwargs)
-    return execute() if polls is None else polls.ask(execute)
+    """Run a module; one that asks for a job that is waited for takes as long as under stock."""
+    if getattr(self._connection, "slipstream_polls", False):
+        return paced(self._connection, functools.partial(_execute_by_ticket, self, *args, **kwargs))
+    return _execute_by_ticket(self, *args, **kwargs)
 
 
 def _execute_by_ticket(self: Any, *args: Any, **kwargs: Any) -> Any:
