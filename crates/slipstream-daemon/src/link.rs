@@ -363,11 +363,12 @@ async fn start_master(
         tokio::select! {
             biased;
             Ok(()) = ready => Ok(()),
+            // Before what ssh makes of that: it may have ended by now.
+            () = denied => Err((255, true)),
             // Standard error ends with ssh: then its exit code is at hand and nothing is lost of its words.
             () = words.hear(&mut stderr) => {
                 Err((child.wait().await.ok().and_then(|s| s.code()).unwrap_or(255), false))
             }
-            () = denied => Err((255, true)),
         }
     };
     match timeout(CONNECT_DEADLINE, login).await {
