@@ -283,5 +283,6 @@ def test_passwords_that_sshpass_would_give(settings: str, venv: Path, users: Non
             with Controller(venv, mode, sshd, open_folder / "run") as controller:
                 by_sshpass = ["-e", "ansible_ssh_password_mechanism=sshpass"]
                 runs.append(controller.run_settled(playbook, *by_sshpass, deadline_seconds=120))
+                assert mode == "stock" or controller.status()["pid"]
     same(runs)
     assert outcomes(runs[0])["right"] == ("unreachable" if settings else "ok")

@@ -19,6 +19,7 @@ netns = "none"
 cgroup_manager = "cgroupfs"
 events_logger = "file"
 runtime = "runc"
+tmp_dir = "{folder}/engine"
 """
 STORAGE = """\
 [storage]
@@ -71,7 +72,7 @@ def root() -> str:
 def box(root: str, open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
     """A container called slip-box; yields the environment that finds it."""
     settings, storage = open_folder / "containers.conf", open_folder / "storage.conf"
-    settings.write_text(SETTINGS)
+    settings.write_text(SETTINGS.format(folder=open_folder))
     storage.write_text(STORAGE.format(folder=open_folder))
     # Podman takes docker's arguments but for the address of the server.
     docker = open_folder / "docker"
@@ -84,12 +85,15 @@ def box(root: str, open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     }
     for name, value in found_by.items():
         monkeypatch.setenv(name, value)
-    start = ["podman", "run", "--detach", "--name", "slip-box", "--rootfs", root, "sleep", "600"]
-    subprocess.run(start, check=True, stdout=subprocess.DEVNULL)
+    # What is written goes to a layer of its own.
+    start = ["podman", "run", "--detach", "--name", "slip-box", "--rootfs", f"{root}:O", "sleep", "600"]
     try:
+        subprocess.run(start, check=True, stdout=subprocess.DEVNULL)
         yield found_by
     finally:
-        subprocess.run(["podman", "rm", "--force", "--time", "0", "slip-box"], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            ["podman", "rm", "--force", "--ignore", "--time", "0", "slip-box"], check=True, stdout=subprocess.DEVNULL
+        )
 
 
 @pytest.mark.parametrize("by", ["containers.podman.podman", "community.docker.docker"])
@@ -107,6 +111,7 @@ def compare(play: Play, collections: str, by: str, box: str, missing: str, envir
     inventory = play.file("box", f"box ansible_connection={by} ansible_host={box} ansible_user=root\n")
     sources = ["-i", str(play.folder / "run" / "inventory.json"), "-i", str(inventory)]
     stock = play.compare("plain", INSIDE, *sources, "-e", f"by={by} box={box} missing={missing}")
+    assert play.has_state
     ends = {event.task: (event.kind, event.result) for event in stock.events if event.task}
     assert [ends[task][0] for task in ("command", "copy", "raw", "by delegation")] == ["ok"] * 4, ends
     assert ends["become"][1]["stdout"] == "nobody" and ends["fails"][1]["rc"] == 3, ends

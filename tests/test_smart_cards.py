@@ -68,4 +68,5 @@ def test_pin_is_given_where_it_is_asked_for(venv: Path, users: None, open_folder
     assert not found, "\n".join(found)
     ends = {event.task: event.kind for event in runs[0].events}
     assert (ends["become"], ends["wrong"], ends["own words"], ends["again"]) == ("ok", "unreachable", "ok", "ok"), ends
+    assert "must specify a password/pin" in next(e.result["msg"] for e in runs[0].events if e.task == "none")
     assert report["tickets"] >= 4, report

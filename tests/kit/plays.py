@@ -19,6 +19,8 @@ class Play:
         self.variables: dict[str, str] = {}
         # What stock and Slipstream have written to standard output.
         self.shown: list[str] = []
+        # Whether Slipstream has been at work: its last run has left something in the state folder.
+        self.has_state = False
 
     def file(self, name: str, content: str | None) -> Path:
         """Let a file have this content before each run, or be missing."""
@@ -47,4 +49,6 @@ class Play:
                 path.write_text(content)
         with Controller(self._venv, mode, self._sshd, self.folder / "run") as controller:
             controller.variables.update(self.variables)
-            return controller.run(playbook, *options, deadline_seconds=120)
+            run = controller.run(playbook, *options, deadline_seconds=120)
+            self.has_state = any(controller.slipstream_folder.iterdir())
+            return run
