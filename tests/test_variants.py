@@ -61,7 +61,7 @@ BLANKS = """\
 # Moments, durations, numbers of tasks, and names of copied content.
 VARYING = re.compile(
     r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d+[.:]\d+[\d.:]*|20\d\d-\d\d-\d\d\S*"
-    r'|(?<=_original_basename": ")\.[a-z0-9_]{8}(?=")'
+    r'|_original_basename": ?"\.[a-z0-9_]{8}(?=")'
 )
 SHELLS = """\
 - {name: command, command: id -un}
