@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import threading
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import pytest
 from ansible_slipstream.ansible import polls
+from ansible_slipstream.ansible.lanes import baton
 from ansible_slipstream.ansible.local import LocalConnection
 from ansible_slipstream.client import Json
 from kit.runner import Controller
@@ -43,6 +46,25 @@ COLLECT = """\
 """
 
 
+class Lane:
+    """What the baton asks of a lane."""
+
+    left = False
+
+    def __init__(self) -> None:
+        self._baton = baton.Baton()
+
+    @property
+    def baton(self) -> baton.Baton:
+        return self._baton
+
+    def process_left(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def held(self, computed_s: float, blocked_s: float) -> None:
+        pass
+
+
 class Polled(LocalConnection):
     """A connection whose stock is known."""
 
@@ -71,12 +93,12 @@ class Polled(LocalConnection):
 def test_poll_takes_as_long_as_stocks(
     pipelines: bool, objection: str | None, answer: Json, waits: float, polls_on: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    slept: list[float] = []
+    waited: list[float] = []
     monkeypatch.setattr("ansible_slipstream.ansible.polls.time.monotonic", lambda: 0.0)
-    monkeypatch.setattr("ansible_slipstream.ansible.polls.time.sleep", slept.append)
+    monkeypatch.setattr("ansible_slipstream.ansible.polls.baton.pause", waited.append)
     connection = Polled(pipelines, objection)
     assert polls.paced(connection, lambda: answer) == answer
-    assert (sum(slept), connection.slipstream_polls) == (waits, polls_on)
+    assert (sum(waited), connection.slipstream_polls) == (waits, polls_on)
 
 
 def test_pace_has_stocks_round_trips() -> None:
@@ -84,6 +106,20 @@ def test_pace_has_stocks_round_trips() -> None:
     assert polls.PIPELINED.rest_s(0.02) == pytest.approx(0.26)
     assert polls.BY_FILES.rest_s(0.2) == pytest.approx(1.8)
     assert polls.BY_FILES.rest_s(30) == polls.LONGEST_S
+
+
+def test_poll_that_takes_its_time_holds_no_other_host_up() -> None:
+    lane, ended = Lane(), threading.Event()
+
+    def poll() -> None:
+        with baton.running(lane):
+            polls.paced(Polled(pipelines=True, objection=None), lambda: {"finished": False})
+        ended.set()
+
+    lane.baton.start(poll)
+    assert not ended.is_set()
+    with lane.baton.lent():
+        assert ended.wait(20)
 
 
 def test_jobs_outlive_link_daemon_and_playbook(venv: Path, sshd: Sshd, open_folder: Path) -> None:

@@ -16,6 +16,7 @@ from ansible.constants import DEFAULT_KEEP_REMOTE_FILES
 from ansible.executor.task_executor import TaskExecutor
 
 from ..client import Json
+from .lanes import baton
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,8 @@ def paced(connection: Any, status: Callable[[], Json]) -> Json:
         connection.slipstream_polls = False
     elif connection.slipstream_objection() is None and not DEFAULT_KEEP_REMOTE_FILES:
         pace = PIPELINED if connection.slipstream_would_pipeline() else BY_FILES
-        # As stock's loop sleeps around this: of a job's end nobody tells. Three seconds at most.
-        time.sleep(pace.rest_s(time.monotonic() - started))
+        # Of a job's end nobody tells: this waits as stock's loop does around it, while other hosts go on.
+        baton.pause(pace.rest_s(time.monotonic() - started))
     return answer
 
 
