@@ -14,6 +14,7 @@ from kit.compare import run_differences
 from kit.plays import Play
 from kit.runner import MODES, Controller, Run
 from kit.sshd import Sshd
+from kit.versions import core
 
 MANY = 100
 OF_ITS_OWN = """\
@@ -286,3 +287,23 @@ def test_passwords_that_sshpass_would_give(settings: str, venv: Path, users: Non
                 assert mode == "stock" or controller.status()["pid"]
     same(runs)
     assert outcomes(runs[0])["right"] == ("unreachable" if settings else "ok")
+
+
+def test_sshpass_that_is_missing(play: Play, venv: Path) -> None:
+    """Stock up to 2.20 says so as it builds ssh's command, later as it starts it; Slipstream starts none."""
+    tools = play.folder / "tools"
+    tools.mkdir()
+    for folder in os.environ["PATH"].split(":"):
+        for tool in Path(folder).glob("*"):
+            if tool.name != "sshpass" and not (tools / tool.name).is_symlink():
+                (tools / tool.name).symlink_to(tool)
+    play.variables["PATH"] = str(tools)
+    task = "- {name: login, command: id -un, vars: {ansible_ssh_password_mechanism: sshpass}}"
+    if core(venv) < (2, 21):
+        stock = play.compare("password", task)
+    else:
+        stock = play.run("stock", "password", task)
+        assert outcomes(play.run("slipstream", "password", task)) == {"login": "ok"}
+        assert play.has_state
+    assert outcomes(stock) == {"login": "failed"}, stock.stdout
+    assert "install the sshpass program" in stock.stdout + stock.stderr
