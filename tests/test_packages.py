@@ -95,13 +95,16 @@ def dnf() -> Iterator[None]:
     folder = os.environ.get("SLIPSTREAM_TEST_DNF")
     if not folder:
         pytest.skip("SLIPSTREAM_TEST_DNF names no folder with dnf and what it needs")
-    packages = sorted(map(str, Path(folder).glob("*.deb")))
-    subprocess.run(["dpkg", "--install", *packages], check=True, stdout=subprocess.DEVNULL)
+    query = subprocess.run(["dpkg-query", "-W", "-f", "${Package}\n"], capture_output=True, text=True, check=True)
+    there = set(query.stdout.split())
+    # What something else has brought meanwhile is not ours to remove.
+    packages = {path.name.split("_")[0]: str(path) for path in sorted(Path(folder).glob("*.deb"))}
+    packages = {name: path for name, path in packages.items() if name not in there}
+    subprocess.run(["dpkg", "--install", *packages.values()], check=True, stdout=subprocess.DEVNULL)
     try:
         yield
     finally:
-        names = [Path(package).name.split("_")[0] for package in packages]
-        subprocess.run(["dpkg", "--purge", *names], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(["dpkg", "--purge", *packages], check=True, stdout=subprocess.DEVNULL)
 
 
 @pytest.mark.usefixtures("dnf")
