@@ -95,8 +95,9 @@ def dnf() -> Iterator[None]:
     folder = os.environ.get("SLIPSTREAM_TEST_DNF")
     if not folder:
         pytest.skip("SLIPSTREAM_TEST_DNF names no folder with dnf and what it needs")
-    query = subprocess.run(["dpkg-query", "-W", "-f", "${Package}\n"], capture_output=True, text=True, check=True)
-    there = set(query.stdout.split())
+    query = ["dpkg-query", "-W", "-f", "${db:Status-Status} ${Package}\n"]
+    states = subprocess.run(query, capture_output=True, text=True, check=True).stdout
+    there = {line.split()[1] for line in states.splitlines() if line.startswith("installed ")}
     # What something else has brought meanwhile is not ours to remove.
     packages = {path.name.split("_")[0]: str(path) for path in sorted(Path(folder).glob("*.deb"))}
     packages = {name: path for name, path in packages.items() if name not in there}
