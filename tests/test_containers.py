@@ -114,4 +114,4 @@ def compare(play: Play, collections: str, by: str, box: str, missing: str, envir
     assert play.has_state
     ends = {event.task: (event.kind, event.result) for event in stock.events if event.task}
     assert [ends[task][0] for task in ("command", "copy", "raw", "by delegation")] == ["ok"] * 4, ends
-    assert ends["become"][1].get("stdout") == "nobody" and ends["fails"][1]["rc"] == 3, str(ends["become"])[:900]
+    assert ends["become"][1].get("stdout") == "nobody" and ends["fails"][1]["rc"] == 3, ends
