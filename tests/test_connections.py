@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import textwrap
@@ -17,13 +16,6 @@ from kit.sshd import Sshd
 from kit.versions import core
 
 MANY = 100
-OF_ITS_OWN = """\
-- {name: module, command: id -un}
-- {name: raw, raw: id -un}
-- {name: copy, copy: {content: x, dest: "{{ work }}/x"}}
-- meta: reset_connection
-- {name: after, raw: id -un}
-"""
 HEIR = """\
 from ansible.plugins.connection import ssh
 
@@ -249,24 +241,6 @@ def test_callbacks_of_third_parties(venv: Path, sshd: Sshd, open_folder: Path) -
             said.append(run.stdout)
     assert "counted: 5 tasks, 7 results" in said[0]
     assert said[0] == said[1]
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        "-o ControlMaster=auto -o ControlPersist=5 -o ControlPath={folder}/own-%C",
-        "-o ControlMaster=no -o ControlPath=none",
-        "-o 'ControlMaster no' -oControlPersist=no",
-        "-o ControlPersist=no -o ControlPersist=60s -o ControlMaster=auto",
-        "-F {folder}/config",
-        "",
-    ],
-)
-def test_masters_of_the_users_own(play: Play, options: str) -> None:
-    """Whether the connection is shared is what raw's last words say."""
-    play.file("config", f"Host *\n  ControlMaster auto\n  ControlPersist 5\n  ControlPath {play.folder}/cfg-%C\n")
-    variables = {"ansible_ssh_args": options.format(folder=play.folder)}
-    play.compare("plain", OF_ITS_OWN, "-e", json.dumps(variables))
 
 
 def test_heir_of_stocks_connection(play: Play) -> None:

@@ -73,6 +73,15 @@ def test_ten_at_the_same_instant_start_one_daemon(settings: Settings) -> None:
     assert len(pids) == 1 and pids.pop().strip().isdigit()
 
 
+def test_daemon_is_no_process_of_the_job_that_starts_it(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Services end what has the marks of a job in its environment."""
+    monkeypatch.setenv("BUILD_ID", "7")
+    pid = Client(settings).daemon_pid
+    names = {entry.partition("=")[0] for entry in Path(f"/proc/{pid}/environ").read_text().split("\0")}
+    assert "BUILD_ID" not in names
+    assert "PATH" in names
+
+
 def test_unused_daemon_ends(settings: Settings) -> None:
     pid = Client(Settings(state_dir=settings.state_dir, idle_s=0.2)).daemon_pid
     assert ended(pid, 10)

@@ -7,10 +7,11 @@ import os
 import subprocess
 import textwrap
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from kit.relay import Relay
 from kit.runner import MODES, Controller, Run
 from kit.running import written_file
 from kit.sshd import Sshd
@@ -185,39 +186,43 @@ def test_denied_permission_is_told_with_path_and_reason(venv: Path, sshd: Sshd, 
     assert "failed to transfer file to" in said and "/root/no" in said and "Permission denied" in said
 
 
-@pytest.mark.parametrize("way", ["put", "fetch"])
-def test_link_cut_half_way_leaves_no_partial_file(venv: Path, sshd: Sshd, open_folder: Path, way: str) -> None:
-    """Put reads a pipe that stands still until the link is cut; fetch a file that takes many seconds."""
-    probe = open_folder / "action_plugins"
-    probe.mkdir()
-    fifo = open_folder / "fifo"
-    os.mkfifo(fifo)
-    huge = open_folder / "huge"
-    with huge.open("wb") as file:
-        file.truncate(64 * GIGABYTE)
-    source = fifo if way == "put" else huge
-    (probe / "move.py").write_text(
-        "from ansible.plugins.action import ActionBase\n"
-        "class ActionModule(ActionBase):\n"
-        "    def run(self, tmp=None, task_vars=None):\n"
-        "        self._execute_module(module_name='ping', module_args={}, task_vars=task_vars)\n"
-        f"        self._connection.{way}_file('{source}', self._task.args['to'])\n"
-    )
-    target = open_folder / "target"
+MOVE = """\
+from ansible.plugins.action import ActionBase
+class ActionModule(ActionBase):
+    def run(self, tmp=None, task_vars=None):
+        self._execute_module(module_name='ping', module_args={}, task_vars=task_vars)
+        getattr(self._connection, self._task.args['way'])(self._task.args['source'], self._task.args['to'])
+        return {}
+"""
+
+
+@pytest.mark.parametrize("way", ["put_file", "fetch_file"])
+@pytest.mark.parametrize("for_good", [True, False])
+def test_link_cut_half_way(venv: Path, sshd: Sshd, open_folder: Path, way: str, for_good: bool) -> None:
+    """Where there is a way again it is tried again; where there is none, there is no file."""
+    folder = open_folder / "action_plugins"
+    folder.mkdir()
+    (folder / "move.py").write_text(MOVE)
+    source, target = open_folder / "source", open_folder / "target"
+    source.write_bytes(os.urandom(6_000_000))
     target.mkdir()
     target.chmod(0o777)
+    task = f"move: {{way: {way}, source: {source}, to: {target}/file}}"
     playbook = open_folder / "files.yml"
-    playbook.write_text(f"[{{hosts: plain, gather_facts: false, tasks: [{{move: {{to: {target}/file}}}}]}}]")
-    with Controller(venv, "slipstream", sshd, open_folder / "run") as controller, written_file(target) as begun:
-        process = controller.start(playbook)
-        with fifo.open("wb") if way == "put" else nullcontext() as writer:
-            if writer:
-                writer.write(b"x" * 300_000)
-                writer.flush()
+    playbook.write_text(f"[{{hosts: plain, gather_facts: false, tasks: [{task}]}}]")
+    for mode in MODES if not for_good else ("slipstream",):
+        with (
+            Controller(venv, mode, sshd, open_folder / "run") as controller,
+            Relay(sshd.port, rate=2_000_000) as relay,
+            written_file(target) as begun,
+        ):
+            relay.make_known(open_folder / "run" / "known_hosts")
+            process = controller.start(playbook, "-e", f"ansible_port={relay.port}")
             begun()
-            sshd.cut_sessions()
+            relay.cut(for_good)
             stdout, stderr = process.communicate(timeout=60)
-        assert process.returncode == 4, stdout + stderr
-        assert "UNREACHABLE!" in stdout and "lost during the transfer" in stdout
-        left = [path.name for path in target.iterdir()]
-    assert left == []
+        assert process.returncode == (4 if for_good else 0), stdout + stderr
+        left = list(target.iterdir())
+        assert [digest(path) for path in left] == ([] if for_good else [digest(source)])
+        for path in left:
+            path.unlink()

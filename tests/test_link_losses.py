@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -14,6 +16,18 @@ from kit.running import read_line
 from kit.sshd import Sshd
 
 PING = "[{hosts: plain, gather_facts: false, tasks: [{name: ping, ping: }]}]"
+# A ProxyCommand that leaves a process behind, which has ssh's standard error.
+PROXY = """\
+#!/usr/bin/env python3
+import os, select, socket, subprocess, sys
+print(subprocess.Popen(["sleep", "300"]).pid, file=open("{helpers}", "a"))
+there = socket.create_connection(sys.argv[1:])
+ways = {{0: 0, there.fileno(): 1}}
+while True:
+    for source in select.select(list(ways), [], [])[0]:
+        data = os.read(source, 65536) or sys.exit()
+        os.write(ways[source] or there.fileno(), data)
+"""
 BANNER = "Authorized use only.\n"
 
 
@@ -77,6 +91,26 @@ def test_server_that_says_nothing_is_unreachable_in_time(venv: Path, sshd: Sshd,
                 options = ["-e", f"ansible_port={relay.port}", "-e", "ansible_ssh_timeout=2"]
                 run = controller.run(write(open_folder, PING), *options, deadline_seconds=40)
                 seen.append((run.rc, [(event.kind, event.result) for event in run.events]))
+    assert seen[0][0] == 4
+    assert seen[0] == seen[1]
+
+
+def test_proxy_that_leaves_a_process(venv: Path, sshd: Sshd, open_folder: Path) -> None:
+    """It keeps ssh's standard error; that ssh has ended is seen all the same."""
+    helpers, proxy, key = open_folder / "helpers", open_folder / "proxy", open_folder / "key"
+    proxy.write_text(PROXY.format(helpers=helpers))
+    proxy.chmod(0o755)
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    options = f"-o IdentitiesOnly=yes -o 'ProxyCommand={proxy} %h %p'"
+    variables = {"ansible_ssh_extra_args": options, "ansible_ssh_private_key_file": str(key)}
+    seen = []
+    for mode in MODES:
+        with Controller(venv, mode, sshd, open_folder / "run") as controller:
+            run = controller.run(write(open_folder, PING), "-e", json.dumps(variables), deadline_seconds=60)
+            seen.append((run.rc, [(event.kind, event.result) for event in run.events]))
+        for pid in helpers.read_text().split():
+            os.kill(int(pid), signal.SIGKILL)
+        helpers.unlink()
     assert seen[0][0] == 4
     assert seen[0] == seen[1]
 

@@ -55,7 +55,10 @@ class Overseer(Protocol):
 
 @dataclass(frozen=True)
 class Link:
-    """Everything that makes up one link. ``argv`` ends before the destination."""
+    """Everything that makes up one link. ``argv`` ends before the destination.
+
+    ``masters`` are the arguments that ssh finds a master of the user's own by; empty if there can be none.
+    """
 
     transport: str
     host: str
@@ -69,8 +72,18 @@ class Link:
     prompt: str | None = None
     ask_once: bool = False
     secret: bytes = b""
+    masters: list[str] = field(default_factory=list)
     # The part of ``env`` that makes another link when it differs.
     identity_env: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """Where the master of an open link listens, whether it is one of the user's, what ssh said if this opened it."""
+
+    control_path: str
+    is_users: bool
+    said: bytes
 
 
 @dataclass(frozen=True)
@@ -188,8 +201,8 @@ class Client:
         self._send(op, body, descriptor, **fields)
         return self._reply()
 
-    def open_link(self, link: Link) -> tuple[str, bytes]:
-        """Open a link, or join it; return the path of ssh's control socket, and what ssh said if this opened it.
+    def open_link(self, link: Link) -> Opened:
+        """Open a link, or join it.
 
         Raises:
             Unreachable: with ssh's own words.
@@ -198,7 +211,7 @@ class Client:
         for name in ("secret", "identity_env"):
             del spec[name]
         reply, said = self.ask("link", link.secret, key=self.link_key(link), **spec)
-        return str(reply["control_path"]), said
+        return Opened(reply["control_path"], reply["is_users"], said)
 
     def count_bytes(self, link: Link, up: int, down: int) -> None:
         """Count bytes that went over a link to and from its target, past the daemon."""
@@ -206,7 +219,7 @@ class Client:
 
     def link_key(self, link: Link) -> str:
         """Return the link's identity: two links that differ in anything that matters differ here."""
-        parts = [link.transport, link.host, link.argv, link.cwd, link.umask, link.prompt]
+        parts = [link.transport, link.host, link.argv, link.masters, link.cwd, link.umask, link.prompt]
         return self._digest([*parts, link.linger, link.compression, link.target_cache, link.identity_env], link.secret)
 
     def agent_key(self, line: str, secret: bytes) -> str:
@@ -282,7 +295,7 @@ class Client:
             self._send("run", request.content + request.params, None, **fields)
             reply, body, output = self._follow(overseer)
             if reply["op"] == "need_link":
-                said += self.open_link(request.link)[1]
+                said += self.open_link(request.link).said
             elif reply["op"] == "need_closure":
                 if restore().digest != request.closure:
                     self._closures.clear()
@@ -309,7 +322,7 @@ class Client:
         try:
             reply, body = self.ask("discover", chooser, **fields)
             if reply["op"] == "need_link":
-                said = self.open_link(link)[1]
+                said = self.open_link(link).said
                 reply, body = self.ask("discover", chooser, **fields)
         except NoAgent:
             return None
@@ -378,7 +391,7 @@ class Client:
         try:
             reply, body = self.ask("chores", content, **fields)
             if reply["op"] == "need_link":
-                said = self.open_link(link)[1]
+                said = self.open_link(link).said
                 reply, body = self.ask("chores", content, **fields)
         except NoAgent:
             return None

@@ -57,6 +57,7 @@ class Relay:
         self._loop = asyncio.new_event_loop()
         self._passable = asyncio.Event()
         self._passable.set()
+        self._writers: list[asyncio.StreamWriter] = []
         self._thread = threading.Thread(target=self._loop.run_forever, name="relay", daemon=True)
         self._thread.start()
         asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(10)
@@ -74,6 +75,10 @@ class Relay:
         """Pass nothing on any more, and close nothing: the way is dead, and nobody says so."""
         self._loop.call_soon_threadsafe(self._passable.clear)
 
+    def cut(self, for_good: bool = False) -> None:
+        """Cut every connection; ``for_good`` takes no more of them."""
+        asyncio.run_coroutine_threadsafe(self._cut(for_good), self._loop).result(10)
+
     def make_known(self, known_hosts: Path) -> None:
         """Let ssh clients that know the server know it at the relay's port."""
         known_hosts.write_text(known_hosts.read_text().replace(f":{self.target_port} ", f":{self.port} "))
@@ -81,6 +86,12 @@ class Relay:
     async def _listen(self) -> None:
         self._server = await asyncio.start_server(self._serve, "0.0.0.0")
         self.port = self._server.sockets[0].getsockname()[1]
+
+    async def _cut(self, for_good: bool) -> None:
+        if for_good:
+            self._server.close()
+        for writer in self._writers:
+            writer.transport.abort()
 
     async def _close(self) -> None:
         self._server.close()
@@ -92,6 +103,7 @@ class Relay:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.counts.connections += 1
         there, back = await asyncio.open_connection("127.0.0.1", self.target_port)
+        self._writers += writer, back
         # Python before 3.12 complains of a handler that is cancelled; the relay's own end is no error.
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.gather(self._pass(reader, back, up=True), self._pass(there, writer, up=False))

@@ -5,6 +5,7 @@ use rustix::{
     pipe::{PipeFlags, pipe_with},
 };
 use std::{
+    ffi::OsStr,
     fs::{File, OpenOptions},
     io::{self, Read},
     os::{
@@ -16,6 +17,11 @@ use std::{
 
 /// A daemon that has not said it is ready by then is not coming.
 const START_DEADLINE_S: i64 = 20;
+
+/// What the daemon has of the environment of who starts it, which it outlives: what a program needs to start, and
+/// nothing by which a service finds and ends all processes of a job (`BUILD_ID`, `RUNNER_TRACKING_ID`…).
+const KEPT: [&str; 4] = ["HOME", "LANG", "PATH", "TMPDIR"];
+const KEPT_PREFIXES: [&str; 7] = ["DYLD_", "LC_", "LD_", "LLVM_", "PYTHON", "RUST_", "SLIPSTREAM_"];
 
 /// How to start a daemon.
 #[derive(Debug, Clone)]
@@ -90,7 +96,7 @@ fn start(dir: &StateDir, options: &StartOptions) -> Result<(), Error> {
     }
     // The readiness pipe is the daemon's standard output: no descriptor has to survive the exec.
     command.stdin(Stdio::null()).stdout(Stdio::from(writer)).stderr(Stdio::null());
-    command.current_dir("/");
+    command.current_dir("/").env_clear().envs(std::env::vars_os().filter(|(name, _)| is_kept(name)));
     // SAFETY: setsid is async-signal-safe. It also keeps std from using posix_spawn, which leaves
     // glibc's internal signals ignored in all that the daemon starts.
     unsafe {
@@ -112,6 +118,11 @@ fn start(dir: &StateDir, options: &StartOptions) -> Result<(), Error> {
         word if word.trim().is_empty() => Err(Error::NotStarted("it ended at once".into())),
         word => Err(Error::NotStarted(word.trim().to_owned())),
     }
+}
+
+fn is_kept(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    KEPT.contains(&&*name) || KEPT_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 fn read_word(reader: OwnedFd) -> Result<String, Error> {

@@ -129,10 +129,15 @@ async fn link(
     spec: LinkSpec,
     secret: Zeroizing<Vec<u8>>,
 ) -> Result<(), Error> {
-    let (reply, body) = match shared.open_link(spec, secret).await {
+    let outcome = tokio::select! {
+        outcome = shared.open_link(spec, secret) => outcome,
+        () = client.left() => return Err(Error::ClientGone),
+    };
+    let (reply, body) = match outcome {
         Ok(link) => {
             client.hold(link.enter());
-            (Reply::Linked { control_path: link.control_path.display().to_string() }, link.take_said())
+            let control_path = link.control_path.display().to_string();
+            (Reply::Linked { control_path, is_users: link.is_users }, link.take_said())
         }
         Err(error) => run::unreachable(error),
     };

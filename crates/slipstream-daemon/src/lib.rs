@@ -22,6 +22,7 @@ mod handler;
 mod link;
 mod locks;
 mod logging;
+mod master;
 mod process;
 mod program;
 mod registry;

@@ -7,9 +7,10 @@ use crate::{
     config::Config,
     copies,
     error::Error,
-    link::{Link, LinkError},
+    link::Link,
     locks::lock,
     logging::LogLevel,
+    master::LinkError,
     socket_watch::SocketWatch,
     stats::Stats,
 };
@@ -28,7 +29,19 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
-type Attempt = watch::Receiver<Option<Result<Arc<Link>, LinkError>>>;
+/// An attempt to open a link.
+#[derive(Clone)]
+struct Attempt {
+    outcome: watch::Receiver<Option<Result<Arc<Link>, LinkError>>>,
+    /// How many wait for its outcome.
+    waiting: watch::Sender<usize>,
+}
+
+impl Attempt {
+    fn link(&self) -> Option<Arc<Link>> {
+        self.outcome.borrow().as_ref()?.as_ref().ok().cloned()
+    }
+}
 
 /// What all connections work on.
 pub(crate) struct Shared {
@@ -132,21 +145,22 @@ impl Shared {
     /// Returns the open link of that key.
     pub(crate) fn link(&self, key: &str) -> Option<Arc<Link>> {
         let links = lock(&self.links);
-        let link = links.get(key)?.borrow().as_ref()?.as_ref().ok().cloned()?;
+        let link = links.get(key)?.link()?;
         (!link.is_closed()).then_some(link)
     }
 
     /// Returns the link of that key, opening it if there is none.
     ///
     /// Callers that ask at the same time share one attempt and its outcome. The attempt goes on
-    /// when the caller that began it goes away; a failed one is not remembered.
+    /// when callers go away, but not for ever without any; a failed one is not remembered.
     pub(crate) async fn open_link(
         self: &Arc<Self>,
         spec: LinkSpec,
         secret: Zeroizing<Vec<u8>>,
     ) -> Result<Arc<Link>, LinkError> {
         let mut attempt = self.join_or_begin(spec, secret);
-        let outcome = attempt.wait_for(Option::is_some).await.map(|o| o.clone());
+        let _waits = Counted::new(&attempt.waiting);
+        let outcome = attempt.outcome.wait_for(Option::is_some).await.map(|o| o.clone());
         let gone = LinkError { rc: 255, stderr: b"slipstreamd is ending".to_vec(), denied: false };
         outcome.ok().flatten().unwrap_or(Err(gone))
     }
@@ -154,7 +168,7 @@ impl Shared {
     fn join_or_begin(self: &Arc<Self>, spec: LinkSpec, secret: Zeroizing<Vec<u8>>) -> Attempt {
         let mut links = lock(&self.links);
         if let Some(attempt) = links.get(&spec.key) {
-            let usable = match attempt.borrow().as_ref() {
+            let usable = match attempt.outcome.borrow().as_ref() {
                 None => true,
                 Some(Ok(link)) => !link.is_closed(),
                 Some(Err(_)) => false,
@@ -163,13 +177,15 @@ impl Shared {
                 return attempt.clone();
             }
         }
-        let (sender, receiver) = watch::channel(None);
-        links.insert(spec.key.clone(), receiver.clone());
+        let (sender, outcome) = watch::channel(None);
+        let attempt = Attempt { outcome, waiting: watch::Sender::new(0) };
+        links.insert(spec.key.clone(), attempt.clone());
+        let waiting = attempt.waiting.subscribe();
         let shared = Arc::clone(self);
         tokio::spawn(async move {
             let _occupant = shared.occupy();
             let key = spec.key.clone();
-            let outcome = Link::open(&shared, spec, secret).await;
+            let outcome = Link::open(&shared, spec, secret, waiting).await;
             let ended = outcome.as_ref().ok().map(|link| link.ended());
             if outcome.is_err() {
                 lock(&shared.links).remove(&key);
@@ -179,14 +195,13 @@ impl Shared {
                 ended.cancelled().await;
             }
         });
-        receiver
+        attempt
     }
 
     /// Drops a link that has ended, unless another has taken its place.
     pub(crate) fn forget(&self, link: &Arc<Link>) {
         let mut links = lock(&self.links);
-        let same =
-            |attempt: &Attempt| matches!(attempt.borrow().as_ref(), Some(Ok(l)) if Arc::ptr_eq(l, link));
+        let same = |attempt: &Attempt| attempt.link().is_some_and(|other| Arc::ptr_eq(&other, link));
         if links.get(&link.spec.key).is_some_and(same) {
             links.remove(&link.spec.key);
         }
@@ -195,7 +210,7 @@ impl Shared {
     /// The open links.
     pub(crate) fn links(&self) -> Vec<Arc<Link>> {
         let links = lock(&self.links);
-        links.values().filter_map(|attempt| attempt.borrow().as_ref()?.as_ref().ok().cloned()).collect()
+        links.values().filter_map(Attempt::link).collect()
     }
 
     /// Begins a run: until [`Shared::end_run`], its requests can be cancelled together.

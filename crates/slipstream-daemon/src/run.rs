@@ -8,7 +8,8 @@ use crate::{
     copies,
     error::Error,
     evict::evict_others,
-    link::{Link, LinkError},
+    link::Link,
+    master::LinkError,
     registry::{Shared, join},
     slot::Refusal,
 };

@@ -24,6 +24,9 @@ pub struct LinkSpec {
     pub host: String,
     /// ssh's argument vector up to and without the destination; for a local link the shell.
     pub argv: Vec<String>,
+    /// ssh's argument vector to find a master of the user's own by, which is used if there is one; empty for none.
+    #[serde(default)]
+    pub masters: Vec<String>,
     /// The environment of the calling process.
     pub env: BTreeMap<String, String>,
     /// Working directory, for local agents.
@@ -333,6 +336,8 @@ pub enum Reply {
     Linked {
         /// ssh's control socket; empty for local links.
         control_path: String,
+        /// Whether the master there is one of the user's.
+        is_users: bool,
     },
     /// The daemon does not know that link: open it.
     NeedLink,

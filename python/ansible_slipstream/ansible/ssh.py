@@ -18,9 +18,9 @@ from ansible.plugins import shell as shell_plugins
 from ansible.plugins.connection import ssh as stock_ssh
 
 from ..client import AgentStart, Link, Result
-from ..errors import DaemonError, LinkLost, NoAgent, RequestFailed, Unreachable
+from ..errors import DaemonError, NoAgent, RequestFailed, Unreachable
 from . import options, runtime, shown, ssh_arguments
-from .accelerated import Lost, text_environment, working_folder
+from .accelerated import text_environment, working_folder
 from .chores import GuessedWrong
 from .fetched import into_place
 from .lanes import baton
@@ -53,6 +53,9 @@ NO_SSH = "another program stands in ssh's place"
 _not_ssh: set[tuple[str, str]] = set()
 # What the daemon returns when it can't execute ssh.
 NOT_EXECUTED = 127
+# One-letter options of ssh that say where its master is, or to be one; the one that deflates, which we do.
+OF_MASTERS = b"MS"
+DEFLATES = b"C"
 
 
 class SshConnection(SshChores):
@@ -60,6 +63,7 @@ class SshConnection(SshChores):
 
     host: str
     user: str
+    control_path: str | None
     _flags: dict[str, bool]
 
     def get_option(self, option: str, hostvars: Any = None) -> Any:
@@ -102,7 +106,7 @@ class SshConnection(SshChores):
                 self._close_sshpass_pipe()
                 shown.command(self.host, cmd)
                 return discovered.rc, discovered.stdout, discovered.stderr
-            control_path, said = runtime.client().open_link(link)
+            opened = runtime.client().open_link(link)
             self.slipstream_make_room(link, to_text(cmd[-1]))
         except GuessedWrong:
             self._close_sshpass_pipe()
@@ -122,12 +126,14 @@ class SshConnection(SshChores):
             # Outside of the handler: what is raised has no cause but its own.
             self._close_sshpass_pipe()
             return self._no_link(helper, in_data, checkrc, unreachable)
-        over_link = [b"-o", b"ControlMaster=no", b"-o", b'ControlPath="%s"' % control_path.encode()]
+        over_link = [b"-o", b"ControlMaster=no", b"-o", b'ControlPath="%s"' % opened.control_path.encode()]
         with shown.without(over_link):
-            literal = [*helper, ssh[0], *over_link, *ssh[1:]]
+            literal = [*helper, ssh[0], *over_link, *self._without_masters(ssh)[1:]]
             rc, stdout, stderr = self._stock_bare_run(literal, in_data, sudoable, checkrc)
         runtime.count_bytes(link, len(cmd[-1]) + len(in_data or b""), len(stdout) + len(stderr))
-        return rc, stdout, said + ssh_arguments.last_words(ssh, stderr)
+        if not opened.is_users:
+            stderr = ssh_arguments.last_words(ssh, stderr, is_named_by_stock=not link.masters)
+        return rc, stdout, opened.said + stderr
 
     @staticmethod
     def _split_ssh_args(argstring: str) -> list[str]:
@@ -184,14 +190,34 @@ class SshConnection(SshChores):
         # Destination and command come last, perhaps with the wish for a terminal before them.
         return ssh[:-3] if ssh[-3] == b"-tt" else ssh[:-2]
 
-    def _link(self, arguments: list[bytes]) -> Link:
+    def _without_masters(self, ssh: list[bytes]) -> list[bytes]:
+        """Return a command without options about masters that win over ours."""
+        arguments = self._master_arguments(ssh)
+        if arguments != ssh[: len(arguments)]:
+            # To sftp and scp they mean something else.
+            return ssh
+        return [*ssh_arguments.without(tuple(arguments), OF_MASTERS), *ssh[len(arguments) :]]
+
+    def _users_masters(self, arguments: tuple[bytes, ...]) -> tuple[bytes, ...]:
+        """Return the arguments by which ssh finds a master of the user's own; none if its socket is as stock names it.
+
+        Nobody else knows that name, and stock names one only where nothing else does.
+        """
+        named_by_stock = self.control_path and not self.get_option("control_path")
+        if named_by_stock and ssh_arguments.without(arguments, OF_MASTERS) == arguments:
+            return ()
+        return ssh_arguments.without(arguments, DEFLATES)
+
+    def _link(self, ssh: list[bytes]) -> Link:
         """Return the link that a command with these arguments uses."""
         secret = self._login_secret()
         environment = text_environment()
+        arguments = tuple(ssh)
         return Link(
             transport="ssh",
             host=to_text(self.host),
-            argv=[to_text(argument) for argument in arguments],
+            argv=[to_text(word) for word in ssh_arguments.without(arguments, OF_MASTERS + DEFLATES)],
+            masters=[to_text(word) for word in self._users_masters(arguments)],
             env=environment,
             identity_env=_of_the_link(environment),
             cwd=working_folder(),
@@ -332,13 +358,11 @@ class SshConnection(SshChores):
                 into_place(out_path, functools.partial(runtime.client().fetch, link, in_path, runtime.RUN.id))
             shown.transfer(self, in_path, out_path, sftp_action)
             return 0, b"", b""
-        except LinkLost as lost:
-            runtime.drop_client()
-            raise Lost(f"{lost}: {in_path} to {out_path} on {self.host}") from lost
         except RequestFailed as failed:
             raise AnsibleError(f"failed to transfer file to {in_path} {out_path}:\n\n{failed}\n") from failed
         except (DaemonError, OSError, UnicodeEncodeError) as error:
-            # Of what can't be read or written here it has the words.
+            # Of what can't be read or written here it has the words; where the link was lost it logs in again, as
+            # it would have: unlike a module, a file may be moved twice.
             display.debug(f"slipstream: stock moves the file: {error}", host=self.host)
             if isinstance(error, DaemonError) and not isinstance(error, NoAgent | Unreachable):
                 runtime.drop_client()

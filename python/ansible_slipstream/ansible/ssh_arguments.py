@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import functools
-import os
+import itertools
 import re
 import types
 from collections.abc import Callable, Sequence
@@ -16,10 +15,10 @@ from ansible.plugins.connection import ssh as stock_ssh
 # The options that stock looks for a wish for a terminal in, and what it has found.
 OPTIONS = ("ssh_args", "ssh_common_args", "ssh_extra_args")
 _asks_for_tty: dict[tuple[str | None, ...], bool] = {}
-# Where options may be that are not among the arguments.
-CONFIGURATIONS = ("~/.ssh/config", "/etc/ssh/ssh_config")
 # An option about masters, in the same word as -o or in one of its own.
-_CONTROL = re.compile(rb"(?:-o)?\s*(control(?:master|path|persist))\s*[= ]\s*\"?([^\"\s]*)", re.IGNORECASE)
+_CONTROL = re.compile(rb"(?:-o)?\s*(control(?:master|persist))\s*[= ]\s*\"?([^\"\s]*)", re.IGNORECASE)
+# One-letter options of ssh: flags, perhaps one that takes a value, perhaps that value.
+_OPTION = re.compile(rb"-([^BbcDEeFIiJLlmOoPpQRSWw]*)(\w?)(.*)", re.DOTALL)
 # How ssh ends a terminal's session that went over a master.
 _SHARED = re.compile(rb"^Shared connection to (?=\S+ closed\.\r\n\Z)", re.MULTILINE)
 
@@ -53,30 +52,41 @@ def split_sshpass(cmd: list[bytes]) -> tuple[list[bytes], list[bytes]]:
     return [], list(cmd)
 
 
-def last_words(command: Sequence[bytes], stderr: bytes) -> bytes:
-    """Return the standard error of an ssh over our link as it ends for stock, whose ssh may have no master."""
-    if not _SHARED.search(stderr) or _shares_connection(command):
+@functools.lru_cache(256)
+def without(arguments: tuple[bytes, ...], letters: bytes) -> tuple[bytes, ...]:
+    """Return ssh's arguments without these of its one-letter options, which win over ``-o`` wherever they stand."""
+    kept = list(arguments[:1])
+    words = iter(arguments[1:])
+    for word in words:
+        if not (option := _OPTION.fullmatch(word)):
+            kept.append(word)
+            continue
+        flags, valued, value = option.groups()
+        in_next_word = list(itertools.islice(words, 1)) if valued and not value else []
+        flags = flags.translate(None, letters)
+        if valued in letters:
+            valued, value, in_next_word = b"", b"", []
+        if flags or valued:
+            kept += [b"-" + flags + valued + value, *in_next_word]
+    return tuple(kept)
+
+
+def last_words(command: Sequence[bytes], stderr: bytes, is_named_by_stock: bool) -> bytes:
+    """Return the standard error of an ssh over a master of ours as it ends for stock, whose ssh may have none.
+
+    ``is_named_by_stock`` says that nothing else names the place of stock's.
+    """
+    if is_named_by_stock and _leaves_master(command):
         return stderr
     return _SHARED.sub(b"Connection to ", stderr)
 
 
-def _shares_connection(command: Sequence[bytes]) -> bool:
-    """Tell whether ssh, called so, would find the master that it has left; what can't be told counts as yes."""
+def _leaves_master(command: Sequence[bytes]) -> bool:
+    """Tell whether ssh, called so, would leave a master behind; what can't be told counts as yes."""
     # Of two, ssh takes the first.
     found = [match.groups() for word in reversed(command) if (match := _CONTROL.fullmatch(word))]
     given = {name.lower(): value.lower() for name, value in found}
-    if given.get(b"controlpath") == b"none" or given.get(b"controlmaster") == b"no":
-        return False
-    if persists := given.get(b"controlpersist"):
-        return persists != b"no"
-    return any(word.startswith(b"-F") for word in command) or any(map(_names_master, CONFIGURATIONS))
-
-
-@functools.cache
-def _names_master(path: str) -> bool:
-    with contextlib.suppress(OSError), open(os.path.expanduser(path), "rb") as file:
-        return b"controlmaster" in file.read().lower()
-    return False
+    return b"no" not in (given.get(b"controlmaster"), given.get(b"controlpersist"))
 
 
 class _DeferredParser:
