@@ -222,6 +222,7 @@ def test_link_cut_half_way(venv: Path, sshd: Sshd, open_folder: Path, way: str, 
             relay.cut(for_good)
             stdout, stderr = process.communicate(timeout=60)
         assert process.returncode == (4 if for_good else 0), stdout + stderr
+        assert ("UNREACHABLE!" in stdout) == for_good
         left = list(target.iterdir())
         assert [digest(path) for path in left] == ([] if for_good else [digest(source)])
         for path in left:

@@ -63,7 +63,10 @@ def master_by_hand(sshd: Sshd, path: Path) -> Iterator[None]:
 def test_masters_of_the_users_own(play: Play, options: str) -> None:
     """Whether the connection is shared is what raw's last words say."""
     play.file("config", f"Host *\n  ControlMaster auto\n  ControlPersist 5\n  ControlPath {play.folder}/cfg-%C\n")
-    variables = {"ansible_ssh_args": options.format(folder=play.folder), "ansible_ssh_transfer_method": "piped"}
+    variables = {"ansible_ssh_args": options.format(folder=play.folder)}
+    if "S" in options:
+        # To sftp and scp it means something else.
+        variables["ansible_ssh_transfer_method"] = "piped"
     play.compare("plain", OF_ITS_OWN, "-e", json.dumps(variables))
 
 

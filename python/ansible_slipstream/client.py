@@ -55,10 +55,8 @@ class Overseer(Protocol):
 
 @dataclass(frozen=True)
 class Link:
-    """Everything that makes up one link. ``argv`` ends before the destination.
-
-    ``masters`` are the arguments that ssh finds a master of the user's own by; empty if there can be none.
-    """
+    """Everything that makes up one link. ``argv`` ends before the destination, and so does ``masters``, by which ssh
+    finds a master of the user's own; empty if there can be none."""
 
     transport: str
     host: str

@@ -28,6 +28,7 @@ use zeroize::Zeroizing;
 /// Agents of one link: accounts, interpreters, environments that matter when an interpreter starts.
 /// Servers allow ten sessions of one connection by default, and literal commands need one too.
 const AGENTS_MAX: usize = 8;
+
 /// An open link. Ends when [`Link::close`] is called, when ssh ends, or unused for its linger time.
 pub(crate) struct Link {
     pub(crate) spec: LinkSpec,
