@@ -17,6 +17,7 @@ from .errors import (
     ChannelTimeout,
     ChoresUndone,
     DaemonError,
+    FailedHere,
     LinkLost,
     NeedsEnvironment,
     NoAgent,
@@ -31,6 +32,8 @@ GREETINGS = 3
 GREETING_DEADLINE_S = 20.0
 # Set on data that is standard error.
 STDERR_FLAG = 1
+# Replies with nothing but a reason.
+FAILURES = {"failed": RequestFailed, "failed_here": FailedHere, "lost": LinkLost}
 
 Json = dict[str, Any]
 
@@ -480,10 +483,8 @@ def _check_surroundings(theirs: str, settings: Settings) -> None:
 def _checked(reply: Json, body: bytes) -> Json:
     """Return the reply, or raise what it says."""
     op = reply.get("op")
-    if op == "failed":
-        raise RequestFailed(reply["message"])
-    if op == "lost":
-        raise LinkLost(reply["message"])
+    if op in FAILURES:
+        raise FAILURES[op](reply["message"])
     if op == "no_agent":
         raise NoAgent("no agent of the login account runs on that link")
     if op == "needs_environment":

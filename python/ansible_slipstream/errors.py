@@ -21,6 +21,7 @@ __all__ = [
     "DaemonError",
     "DaemonNotRunning",
     "DaemonNotStarted",
+    "FailedHere",
     "LinkLost",
     "NeedsEnvironment",
     "NoAgent",
@@ -32,6 +33,10 @@ __all__ = [
 
 class RequestFailed(DaemonError):
     """The daemon understood and could not do it; the text says why."""
+
+
+class FailedHere(RequestFailed):
+    """A file could not be moved because of its side on this machine; the text says why."""
 
 
 class NoAgent(DaemonError):

@@ -22,7 +22,7 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     process::{Child, ChildStdin},
-    sync::mpsc,
+    sync::{AcquireError, OwnedSemaphorePermit, Semaphore, mpsc},
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
@@ -32,8 +32,8 @@ use tracing::{debug, warn};
 const OUTBOX: usize = 32;
 /// Bytes put together into one write, if that many wait.
 const BATCH: usize = 256 << 10;
-/// Bytes from one target that clients have not taken yet; an agent of it that sends more is cut off.
-const UNDELIVERED_MAX: usize = 256 << 20;
+/// Bytes from one agent that clients have not taken yet; an agent that has more to say is left unread.
+const UNDELIVERED_MAX: u32 = 256 << 20;
 /// An agent that was told to end has that long before its channel is closed under it.
 const END_GRACE: Duration = Duration::from_secs(3);
 /// A start line ends at once when its agent is killed.
@@ -43,9 +43,12 @@ pub(crate) const FIRST_STREAM: u32 = 1;
 /// What a shell adds to the number of the signal that has ended a command.
 const KILLED_BY: i32 = 128;
 
+/// A frame, and the room that it takes until somebody has it.
+type Event = (Frame, OwnedSemaphorePermit);
+
 /// The agent's side of a [`Stream`].
 struct OpenStream {
-    events: mpsc::UnboundedSender<Frame>,
+    events: mpsc::UnboundedSender<Event>,
     /// Set before the first byte of the stream goes on the wire.
     sent: Arc<AtomicBool>,
 }
@@ -101,6 +104,8 @@ pub(crate) struct Agent {
     pub(crate) listener: OnceLock<Listener>,
     outbox: mpsc::Sender<Frame>,
     streams: Mutex<HashMap<u32, OpenStream>>,
+    /// Bytes that may wait for clients.
+    room: Arc<Semaphore>,
     next_stream: AtomicU32,
     runs: Mutex<HashSet<String>>,
     /// Takes no new jobs and ends with its last one.
@@ -144,6 +149,7 @@ impl Agent {
             listener: OnceLock::new(),
             outbox,
             streams: Mutex::default(),
+            room: Arc::new(Semaphore::new(UNDELIVERED_MAX as usize)),
             next_stream: AtomicU32::new(FIRST_STREAM),
             runs: Mutex::default(),
             retired: AtomicBool::new(false),
@@ -295,17 +301,30 @@ impl Agent {
         }
     }
 
-    fn deliver(&self, frame: Frame) -> io::Result<()> {
-        let size = frame.wire_len();
-        let streams = lock(&self.streams);
+    /// Gives a frame to whom it is for; waits while clients have too many of this agent's to take.
+    async fn deliver(&self, frame: Frame) {
         // A stream that was given up may still have frames on the way.
-        let Some(stream) = streams.get(&frame.stream) else { return Ok(()) };
-        let waiting = self.link.undelivered.fetch_add(size, Relaxed) + size;
-        if waiting > UNDELIVERED_MAX {
-            return Err(io::Error::other("the target sends faster than anybody reads"));
+        if !self.is_open(frame.stream) {
+            return;
         }
-        let _ = stream.events.send(frame);
-        Ok(())
+        let Ok(room) = self.room_for(&frame).await else { return };
+        if let Some(stream) = lock(&self.streams).get(&frame.stream) {
+            let _ = stream.events.send((frame, room));
+        }
+    }
+
+    fn is_open(&self, stream: u32) -> bool {
+        lock(&self.streams).contains_key(&stream)
+    }
+
+    async fn room_for(&self, frame: &Frame) -> Result<OwnedSemaphorePermit, AcquireError> {
+        let size = u32::try_from(frame.wire_len()).unwrap_or(u32::MAX).min(UNDELIVERED_MAX);
+        if let Ok(room) = Arc::clone(&self.room).try_acquire_many_owned(size) {
+            return Ok(room);
+        }
+        // Whoever keeps it waiting may be a playbook that is stopped: jobs of others don't wait behind that.
+        self.retire();
+        Arc::clone(&self.room).acquire_many_owned(size).await
     }
 }
 
@@ -320,7 +339,7 @@ pub(crate) fn wish_for_compression(compression: Compression) -> Option<Frame> {
 pub(crate) struct Stream {
     pub(crate) agent: Arc<Agent>,
     pub(crate) id: u32,
-    events: mpsc::UnboundedReceiver<Frame>,
+    events: mpsc::UnboundedReceiver<Event>,
     sent: Arc<AtomicBool>,
     finished: bool,
 }
@@ -333,9 +352,7 @@ impl Stream {
 
     /// The next frame; `None` if the agent has gone.
     pub(crate) async fn next(&mut self) -> Option<Frame> {
-        let frame = self.events.recv().await?;
-        self.agent.link.undelivered.fetch_sub(frame.wire_len(), Relaxed);
-        Some(frame)
+        self.events.recv().await.map(|(frame, _room)| frame)
     }
 
     /// Whether anything of this stream may have reached the target.
@@ -352,9 +369,6 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         lock(&self.agent.streams).remove(&self.id);
-        while let Ok(frame) = self.events.try_recv() {
-            self.agent.link.undelivered.fetch_sub(frame.wire_len(), Relaxed);
-        }
         if !self.finished && self.agent.is_alive() {
             let (agent, id) = (Arc::clone(&self.agent), self.id);
             tokio::spawn(async move { agent.send(Frame::message(id, &ToAgent::Cancel, vec![])).await });
@@ -412,13 +426,15 @@ async fn read_frames(agent: &Agent, mut stdout: impl AsyncRead + Unpin) -> io::R
     while let Some((header, control, body)) = read_parts(&mut stdout).await? {
         agent.link.bytes_down.add(HEADER_LEN + header.rest());
         if header.kind != Kind::Deflated {
-            agent.deliver(Frame::assemble(header, control, body))?;
+            agent.deliver(Frame::assemble(header, control, body)).await;
             continue;
         }
         let frames = inflater.unpack(&body)?;
         let mut rest = frames.as_slice();
         while !rest.is_empty() {
-            agent.deliver(read_frame(&mut rest).await?.ok_or_else(|| io::Error::other("half a frame"))?)?;
+            agent
+                .deliver(read_frame(&mut rest).await?.ok_or_else(|| io::Error::other("half a frame"))?)
+                .await;
         }
     }
     Ok(())

@@ -19,8 +19,10 @@ const SKIP: u32 = 63;
 
 /// How a transfer ended, if not well.
 enum Trouble {
-    /// The target or this machine says no.
+    /// The target says no.
     Failed(String),
+    /// This machine says no.
+    Here(String),
     /// The link or the agent went away.
     Lost,
 }
@@ -90,6 +92,7 @@ async fn finish(
         }
         // The stream is dropped unfinished: the agent removes what it has of the file.
         Err(Trouble::Failed(message)) => Reply::Failed { message },
+        Err(Trouble::Here(message)) => Reply::FailedHere { message },
         Err(Trouble::Lost) => {
             Reply::Lost { message: "the connection to the agent was lost during the transfer".into() }
         }
@@ -145,6 +148,8 @@ async fn receive_file(stream: &mut Stream, path: &str, file: File) -> Result<(u6
         },
         None => return Err(Trouble::Lost),
     };
+    // As sftp, which does not touch what is there before it knows that something comes.
+    let file = blocking(move || emptied(file)).await?;
     let (mut file, mut hash, mut received, mut taken) = (file, Sha256::new(), 0, 0);
     loop {
         let frame = stream.next().await.ok_or(Trouble::Lost)?;
@@ -173,6 +178,13 @@ async fn receive_file(stream: &mut Stream, path: &str, file: File) -> Result<(u6
         }
         taken = 0;
     }
+}
+
+fn emptied(file: File) -> io::Result<File> {
+    if file.metadata()?.is_file() {
+        file.set_len(0)?;
+    }
+    Ok(file)
 }
 
 fn refusal(event: Option<Frame>) -> Trouble {
@@ -262,5 +274,5 @@ async fn blocking<T: Send + 'static>(
 }
 
 fn local(error: io::Error) -> Trouble {
-    Trouble::Failed(format!("on this machine: {error}"))
+    Trouble::Here(format!("on this machine: {error}"))
 }

@@ -14,10 +14,7 @@ use slipstream_wire::{Compression, LinkSpec, Transport};
 use std::{
     collections::HashMap,
     path::PathBuf,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize},
-    },
+    sync::{Arc, Mutex, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 use tokio::{sync::watch, time::timeout};
@@ -41,8 +38,6 @@ pub(crate) struct Link {
     pub(crate) tickets: Counter,
     pub(crate) bytes_up: Counter,
     pub(crate) bytes_down: Counter,
-    /// Bytes from its agents that clients have not taken yet.
-    pub(crate) undelivered: AtomicUsize,
     slots: Mutex<HashMap<String, Arc<AgentSlot>>>,
     /// Every agent that runs, those included that take no new jobs.
     live: Mutex<Vec<Arc<Agent>>>,
@@ -99,7 +94,6 @@ impl Link {
             tickets: Counter::default(),
             bytes_up: Counter::default(),
             bytes_down: Counter::default(),
-            undelivered: AtomicUsize::new(0),
             slots: Mutex::default(),
             live: Mutex::default(),
             users: watch::Sender::new(0),

@@ -426,4 +426,9 @@ pub enum Reply {
         /// Why.
         message: String,
     },
+    /// A file can't be moved because of its side on the controller.
+    FailedHere {
+        /// Why.
+        message: String,
+    },
 }

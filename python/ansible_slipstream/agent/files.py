@@ -38,7 +38,7 @@ class Incoming(object):
             old = None
         if old is not None and stat.S_ISDIR(old.st_mode):
             raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
-        if old is not None and _is_more_than_content(self._final, old):
+        if old is not None and is_more_than_content(self._final, old):
             self._write_in_place()
             return
         try:
@@ -94,20 +94,26 @@ class Incoming(object):
             pass
 
 
-def _is_more_than_content(path, found):
+def is_more_than_content(path, found):
     """Tell whether only writing into a file keeps what it is: a device, a file with other names, another's file,
-    one with another group than new files get here, or with attributes or access lists of its own."""
+    one with another group than new files get here, one that runs as its owner, one that must not be written to,
+    or one with attributes or access lists of its own."""
     if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1 or found.st_uid != os.geteuid():
         return True
     folder = os.stat(os.path.dirname(path) or ".")
     inherits = folder.st_mode & stat.S_ISGID
-    if found.st_gid != (folder.st_gid if inherits else os.getegid()):
+    if found.st_gid != (folder.st_gid if inherits else os.getegid()) or found.st_mode & (stat.S_ISUID | stat.S_ISGID):
+        return True
+    if not os.access(path, os.W_OK):
         return True
     try:
         # SELinux labels every file, a new one by the same rules as the old one.
         return bool(set(os.listxattr(path)) - set(["security.selinux"]))
-    except (AttributeError, OSError):
-        # Not on this system, or before Python 3.
+    except AttributeError:
+        # Nobody can tell: not on this system, or before Python 3.
+        return True
+    except OSError:
+        # This file system has none.
         return False
 
 

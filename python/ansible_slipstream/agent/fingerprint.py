@@ -2,67 +2,57 @@
 
 from __future__ import absolute_import
 
+import io
 import os
+import re
 import sys
 
-# Groups, passwords, limits, sudo rules, environment, locale and time zone are read once, at login.
-LOGIN_FILES = (
-    "/etc/group",
-    "/etc/passwd",
-    "/etc/shadow",
-    "/etc/pam.d",
-    "/etc/environment",
-    "/etc/sudoers",
-    "/etc/sudoers.d",
-    "/etc/sudoers-rs",
-    "/etc/doas.conf",
-    "/etc/security",
-    "/etc/security/limits.conf",
-    "/etc/security/limits.d",
-    "/etc/security/pam_env.conf",
-    "/etc/default/locale",
-    "/etc/locale.conf",
-    "/usr/lib/locale",
-    "/usr/lib/locale/locale-archive",
-    "/etc/localtime",
-    "/etc/login.defs",
-    "/etc/profile",
-    "/etc/profile.d",
-    "/etc/bash.bashrc",
-    "/etc/zshenv",
-    "/etc/zsh/zshenv",
-    "/etc/csh.cshrc",
-    "/etc/fish/config.fish",
-    "/etc/fish/conf.d",
-)
-HOME_FILES = (
-    ".bashrc",
-    ".profile",
-    ".bash_profile",
-    ".zshenv",
-    ".cshrc",
-    ".tcshrc",
-    ".config/fish/config.fish",
-    ".config/fish/conf.d",
-    ".pam_environment",
-    ".ssh/environment",
-    ".ssh/rc",
-)
+# Groups, passwords, limits, sudo rules, environment, locale and time zone are read once, at login; some of it, and
+# what is preloaded by every program, as a library is loaded: by the C library, libselinux and OpenSSL.
+FILES = """
+/etc/
+ group passwd shadow environment locale.conf default/locale localtime login.defs login.conf
+ pam.d security security/limits.conf security/limits.d security/pam_env.conf
+ sudoers sudoers.d sudoers-rs sudo.conf doas.conf doas.d
+ profile profile.d bash.bashrc bashrc zshenv zprofile zsh/zshenv zsh/zprofile csh.cshrc csh.login
+ fish/config.fish fish/conf.d
+ ld.so.cache ld.so.preload nsswitch.conf selinux/config
+/usr/local/etc/ sudoers sudoers.d doas.conf
+/usr/lib/ locale locale/locale-archive
+~/
+ .bashrc .profile .bash_profile .bash_login .zshenv .zprofile .cshrc .tcshrc .login
+ .config/fish/config.fish .config/fish/conf.d .pam_environment .ssh/environment .ssh/rc
+"""
+# Where Debian, Red Hat, Homebrew and OpenSSL itself have its settings; conda's are below the interpreter.
+OPENSSL = "/etc/ssl /etc/pki/tls /opt/homebrew/etc/openssl@3 /usr/local/etc/openssl@3 /usr/local/ssl"
+OPENSSL_INCLUDE = re.compile(r"^\s*\.include\s*=?\s*(\S+)", re.M)
+STANDARD_LIBRARY = os.path.dirname(os.__file__)
 
 
 class Fingerprint(object):
     """How the machine looked when this agent started."""
 
     def __init__(self):
-        home = os.path.expanduser("~")
-        login = list(LOGIN_FILES) + [os.path.join(home, name) for name in HOME_FILES]
-        paths = login + _entries(login)
+        read_once = _files() + _openssl()
+        paths = read_once + _entries(read_once)
         # An upgraded interpreter, an installed package, a .pth file that is new or has new lines.
-        paths += [sys.executable, os.path.realpath(sys.executable), os.path.dirname(os.__file__)]
+        paths += [sys.executable, os.path.realpath(sys.executable), STANDARD_LIBRARY] + _virtual_environment()
         folders = [entry for entry in sys.path if entry]
         paths += folders + [path for path in _entries(folders) if path.endswith(".pth")] + _user_site()
         self._paths = sorted(set(paths))
         self._looks = [_look(path) for path in self._paths]
+        self.watch_loaded()
+
+    def watch_loaded(self):
+        """Watch what this process has loaded by now: what its modules load themselves must fit to that.
+
+        Linux tells which libraries these are. A standard library that is replaced is another folder.
+        """
+        modules = [getattr(module, "__file__", None) or "" for module in list(sys.modules.values())]
+        for path in _mapped() + [path[:-1] if path.endswith(".pyc") else path for path in modules]:
+            own = path.startswith(STANDARD_LIBRARY + "/") and "-packages/" not in path
+            if not own and os.path.exists(path):
+                self.watch(path)
 
     def watch(self, path):
         """Watch the interpreter's place too: a wrapper there is not what ``sys.executable`` says."""
@@ -87,6 +77,46 @@ def _entries(paths):
         except OSError:
             continue
     return found
+
+
+def _files():
+    """Return the paths of ``FILES``: a word that ends with a slash is the folder of those that follow."""
+    folder, paths = "", []
+    for word in FILES.split():
+        if word.endswith("/"):
+            folder = os.path.expanduser(word)
+        else:
+            paths.append(folder + word)
+    return paths
+
+
+def _openssl():
+    """Return OpenSSL's settings, and what they include: what is allowed is decided as it is loaded."""
+    folders = OPENSSL.split() + [os.path.join(sys.prefix, "ssl")]
+    paths = [os.path.join(folder, "openssl.cnf") for folder in folders] + [os.environ.get("OPENSSL_CONF") or ""]
+    included = []
+    for path in paths:
+        try:
+            with io.open(path, encoding="latin-1") as settings:
+                included += OPENSSL_INCLUDE.findall(settings.read())
+        except (OSError, IOError):
+            continue
+    return paths + included
+
+
+def _virtual_environment():
+    """Return the places in which an interpreter looks for the settings of its virtual environment."""
+    folder = os.path.dirname(sys.executable)
+    return [os.path.join(place, "pyvenv.cfg") for place in (folder, os.path.dirname(folder))]
+
+
+def _mapped():
+    """Return the libraries that this process has mapped."""
+    try:
+        with io.open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:
+            return [line[line.index("/") : -1] for line in maps if "xp " in line and "/" in line]
+    except (OSError, IOError):
+        return []
 
 
 def _user_site():

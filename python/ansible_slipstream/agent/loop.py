@@ -187,6 +187,7 @@ class Agent(object):
         preload = job["preload"]
         if self._preloaded.load(self._closures.files(frame.control["closure"]), preload):
             spawning.install()
+            self._fingerprint.watch_loaded()
         self._jobs.start(frame, self._preloaded)
 
     def _is_stale(self, frame, changed):

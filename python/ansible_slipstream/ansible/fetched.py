@@ -8,30 +8,69 @@ import stat
 import tempfile
 from collections.abc import Callable
 
+from ..agent.files import is_more_than_content
+from ..errors import FailedHere
 
-def into_place(path: str, fetch: Callable[[int], int]) -> None:
-    """Have ``fetch`` write into a descriptor, and return the mode; give the file its place and what sftp gives it.
+# Writes into a descriptor and returns the permission bits of what it has fetched.
+Fetch = Callable[[int], int]
+
+
+def into_place(path: str, fetch: Fetch) -> None:
+    """Have ``fetch`` write a file, and give it what sftp gives it.
 
     Raises:
-        OSError: the file can't be written here.
+        FailedHere: it can't be written on, as the disk is full.
+        OSError: it can't be written here.
     """
     final = os.path.realpath(path)
-    beside = _part_beside(final)
-    if beside is None:
-        with open(final, "wb") as target:
-            fetch(target.fileno())
+    old = _look(final)
+    in_place = old is not None and is_more_than_content(final, old)  # type: ignore[no-untyped-call]
+    part = None if in_place else _part_beside(final)
+    if part is None:
+        _into(final, fetch)
         return
-    descriptor, part = beside
+    try:
+        _by_part(*part, final, old, fetch)
+    except FailedHere:
+        if old is None:
+            raise
+        # There may be room for one of them only.
+        _into(final, fetch)
+
+
+def _look(path: str) -> os.stat_result | None:
+    try:
+        return os.stat(path)
+    except OSError:
+        return None
+
+
+def _part_beside(path: str) -> tuple[int, str] | None:
+    """Return a new file that may take a file's place; None where only writing into that file will do, or fail."""
+    try:
+        return tempfile.mkstemp(dir=os.path.dirname(path), prefix=".slipstream-")
+    except OSError:
+        return None
+
+
+def _into(path: str, fetch: Fetch) -> None:
+    """Write into a file that is there; it is emptied when something comes."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        fetch(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _by_part(descriptor: int, part: str, final: str, old: os.stat_result | None, fetch: Fetch) -> None:
+    """Write a new file and give it the place of another, with that one's permission bits."""
     try:
         try:
             mode = fetch(descriptor)
         finally:
             os.close(descriptor)
-        # sftp makes what it fetches writable for its owner, and honours the umask.
-        os.umask(umask := os.umask(0))
-        with contextlib.suppress(FileNotFoundError):
-            mode, umask = stat.S_IMODE(os.stat(final).st_mode), 0
-        os.chmod(part, (mode & 0o777 | stat.S_IWUSR) & ~umask)
+        # sftp makes what it fetches writable for its owner.
+        os.chmod(part, stat.S_IMODE(old.st_mode) if old else _as_created(part, mode & 0o777 | stat.S_IWUSR))
         os.rename(part, final)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
@@ -39,21 +78,13 @@ def into_place(path: str, fetch: Callable[[int], int]) -> None:
         raise
 
 
-def _part_beside(path: str) -> tuple[int, str] | None:
-    """Return a new file that may take a file's place; None where only writing into that file will do, or fail."""
-    if _is_more_than_content(path):
-        return None
+def _as_created(part: str, mode: int) -> int:
+    """Return the permission bits of a file that is created with ``mode``: the umask, or its folder's access list,
+    takes some away."""
+    probe = f"{part}.mode"
+    descriptor = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
-        return tempfile.mkstemp(dir=os.path.dirname(path), prefix=".slipstream-")
-    except OSError:
-        return None
-
-
-def _is_more_than_content(path: str) -> bool:
-    """Tell whether another file in its place would be another thing: a device, another's file, one of two names."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return False
-    ours = (found.st_uid, found.st_gid) == (os.geteuid(), os.getegid())
-    return not (stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and ours)
+        return stat.S_IMODE(os.fstat(descriptor).st_mode)
+    finally:
+        os.close(descriptor)
+        os.unlink(probe)
