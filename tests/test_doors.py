@@ -169,3 +169,16 @@ def test_no_daemon_means_stock_with_a_warning(venv: Path, sshd: Sshd, open_folde
     said = done.stdout + done.stderr
     assert said.count("Slipstream is off for this run") == 1
     assert "0700" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "fits"), [("feature%2Fx", True), ("%h %%", True), ('a"b', False), ("${HOME}x", False)]
+)
+def test_state_folder_of_any_name(venv: Path, sshd: Sshd, open_folder: Path, name: str, fits: bool) -> None:
+    """As in a workspace that a job has named: ssh reads more into some names than a path."""
+    with Controller(venv, "slipstream", sshd, open_folder / "run") as controller:
+        controller.variables["SLIPSTREAM_DIR"] = str(controller.slipstream_folder / name)
+        done = run(controller, open_folder)
+        assert ("Slipstream is off for this run" not in done.stdout + done.stderr) == fits
+        if fits:
+            assert controller.status()["tickets"] == TICKETS["linear"]

@@ -29,6 +29,15 @@ class VarsModule(BaseVarsPlugin):
 """
 COLLECTION = "collections/ansible_collections/slip/routed"
 
+SETTLED = """\
+import os, tempfile
+from ansible.module_utils.basic import AnsibleModule
+
+module = AnsibleModule({'now': {}})
+os.environ['TMPDIR'] = module.params['now']
+module.exit_json(folder=tempfile.gettempdir())
+"""
+
 
 def test_a_host_that_fails_first_fails_alone(play: Play) -> None:
     """Who is the first of the play is another one as soon as the first has failed."""
@@ -156,3 +165,15 @@ def test_redirections_are_shown_as_often(play: Play, hosts: str) -> None:
     play.compare(hosts, tasks, "-vv")
     counts = [shown.count("redirecting (type:") for shown in play.shown]
     assert counts[0] == counts[1] > 2, play.shown[1]
+
+
+@pytest.mark.parametrize("hosts", ["plain", "localhost"])
+def test_folder_of_temporary_files_is_settled_before_a_module_begins(play: Play, hosts: str) -> None:
+    """Whatever it then does to its environment."""
+    play.file("library/settled.py", SETTLED)
+    tasks = """\
+- {name: by itself, settled: {now: /var/tmp}}
+- {name: by its task, settled: {now: /dev/shm}, environment: {TMPDIR: /var/tmp}}
+"""
+    run = play.compare(hosts, tasks)
+    assert [event.result["folder"] for event in run.events if event.task] == ["/tmp", "/var/tmp"]

@@ -6,6 +6,9 @@ use std::{env, os::unix::fs::MetadataExt, path::PathBuf};
 #[derive(Debug, Clone)]
 pub struct StateDir(PathBuf);
 
+/// What ssh's options have a meaning for, and no escape that all its versions know.
+const SPECIAL_TO_SSH: [&str; 3] = ["\"", "\\", "${"];
+
 impl StateDir {
     /// Chooses the folder: `SLIPSTREAM_DIR`, else below `XDG_RUNTIME_DIR`, else `/tmp/slipstream-UID`.
     ///
@@ -28,8 +31,15 @@ impl StateDir {
     ///
     /// # Errors
     ///
-    /// [`Error::Unsafe`] if it is a link, another user's, or open to others.
+    /// [`Error::Unsafe`] if it is a link, another user's, or open to others, or ssh would make something else of its
+    /// path.
     pub fn open(path: PathBuf) -> Result<Self, Error> {
+        let text = path.to_string_lossy();
+        if let Some(special) = SPECIAL_TO_SSH.iter().find(|special| text.contains(**special)) {
+            let reason =
+                format!("ssh takes the {special} in its path for something else; choose one without");
+            return Err(unsafe_path(path.clone(), reason));
+        }
         match mkdir(&path, Mode::RWXU) {
             // The umask may have taken bits away from what mkdir was asked for.
             Ok(()) => chmod(&path, Mode::RWXU)?,
@@ -92,6 +102,16 @@ mod tests {
         let path = dir.path().join("state");
         std::os::unix::fs::symlink(dir.path(), &path).expect("symlink");
         assert!(matches!(StateDir::open(path), Err(Error::Unsafe { .. })));
+    }
+
+    #[test]
+    fn a_path_that_ssh_would_misread_is_refused() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        for name in ["a\"b", "a\\b", "${HOME}x"] {
+            let path = dir.path().join(name);
+            assert!(matches!(StateDir::open(path.clone()), Err(Error::Unsafe { .. })), "{name}");
+            assert!(!path.exists());
+        }
     }
 
     #[test]

@@ -325,8 +325,9 @@ pub(crate) fn session(
     command
 }
 
+/// The option that names a socket: ssh puts something else in the place of `%` and what follows.
 fn control_option(path: &Path) -> String {
-    format!("ControlPath=\"{}\"", path.display())
+    format!("ControlPath=\"{}\"", path.display().to_string().replace('%', "%%"))
 }
 
 /// ssh takes the first value it is given, so our options come before the user's.

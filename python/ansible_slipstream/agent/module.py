@@ -118,6 +118,7 @@ def _limit_files(wanted):
 def _call(job, params, finder, preloaded, files):
     """Run the module and return the exit code that its interpreter would end with."""
     folder = None
+    _settle_temporary_folder()
     try:
         try:
             base = preloaded.base
@@ -147,6 +148,17 @@ def _call(job, params, finder, preloaded, files):
         return _exit_code(request.code)
     except BaseException:
         return _report_exception()
+
+
+def _settle_temporary_folder():
+    """Decide where temporary files go before the module can change what says so, as AnsiballZ's own folder does."""
+    import tempfile
+
+    try:
+        tempfile.gettempdir()
+    except (OSError, IOError):
+        # There is no place for them: for the module to say.
+        pass
 
 
 def _zip_path(job, folder):

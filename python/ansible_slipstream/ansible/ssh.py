@@ -126,7 +126,8 @@ class SshConnection(SshChores):
             # Outside of the handler: what is raised has no cause but its own.
             self._close_sshpass_pipe()
             return self._no_link(helper, in_data, checkrc, unreachable)
-        over_link = [b"-o", b"ControlMaster=no", b"-o", b'ControlPath="%s"' % opened.control_path.encode()]
+        control_path = opened.control_path.replace("%", "%%").encode()
+        over_link = [b"-o", b"ControlMaster=no", b"-o", b'ControlPath="%s"' % control_path]
         with shown.without(over_link):
             literal = [*helper, ssh[0], *over_link, *self._without_masters(ssh)[1:]]
             rc, stdout, stderr = self._stock_bare_run(literal, in_data, sudoable, checkrc)
