@@ -80,7 +80,7 @@ def look(folder: Path) -> tuple[str, dict[str, object]]:
     """Return access lists, and what else there is, of everything in a folder."""
     command = ["getfacl", "-R", "-n", "--absolute-names", str(folder)]
     lists = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    more = {
+    more: dict[str, object] = {
         path.name: (path.is_symlink(), path.read_text(), oct(path.stat().st_mode), os.listxattr(path))
         for path in sorted(folder.iterdir())
     }
