@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from ansible_slipstream.agent import fingerprint
 from kit.plays import Play
 from kit.runner import Run
 
@@ -149,3 +150,27 @@ def test_what_runs_at_the_start_of_an_interpreter(play: Play, open_folder: Path,
     - sees:
 """
     assert said(play.compare("root", tasks), "word") == [1, 22]
+
+
+WATCHES = """\
+import ctypes, os, sys
+library, source = sys.argv[1:]
+ctypes.CDLL(library)
+names = {"__name__": "fingerprint"}
+exec(compile(open(source).read(), source, "exec"), names)
+found = names["Fingerprint"]()
+assert found.changed() is None, found.changed()
+os.rename(library + ".new", library)
+assert found.changed() == library, found.changed()
+"""
+
+
+@pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
+def test_library_in_a_folder_of_any_name(interpreter: str, open_folder: Path, locale: str) -> None:
+    """As a Python of one's own below a home: its paths are no ASCII, and the login has no such locale."""
+    folder = open_folder / "jürgen"
+    folder.mkdir()
+    for name in ("libfirst.so", "libfirst.so.new"):
+        build(folder, name, FIRST % (1, ""))
+    command = [interpreter, "-c", WATCHES, str(folder / "libfirst.so"), fingerprint.__file__]
+    subprocess.run(command, env={"LC_ALL": locale}, check=True)

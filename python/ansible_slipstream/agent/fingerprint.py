@@ -2,7 +2,6 @@
 
 from __future__ import absolute_import
 
-import io
 import os
 import re
 import sys
@@ -25,7 +24,7 @@ FILES = """
 """
 # Where Debian, Red Hat, Homebrew and OpenSSL itself have its settings; conda's are below the interpreter.
 OPENSSL = "/etc/ssl /etc/pki/tls /opt/homebrew/etc/openssl@3 /usr/local/etc/openssl@3 /usr/local/ssl"
-OPENSSL_INCLUDE = re.compile(r"^\s*\.include\s*=?\s*(\S+)", re.M)
+OPENSSL_INCLUDE = re.compile(rb"^\s*\.include\s*=?\s*(\S+)", re.M)
 STANDARD_LIBRARY = os.path.dirname(os.__file__)
 
 
@@ -97,8 +96,8 @@ def _openssl():
     included = []
     for path in paths:
         try:
-            with io.open(path, encoding="latin-1") as settings:
-                included += OPENSSL_INCLUDE.findall(settings.read())
+            with open(path, "rb") as settings:
+                included += [_native(found) for found in OPENSSL_INCLUDE.findall(settings.read())]
         except (OSError, IOError):
             continue
     return paths + included
@@ -113,10 +112,15 @@ def _virtual_environment():
 def _mapped():
     """Return the libraries that this process has mapped."""
     try:
-        with io.open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:
-            return [line[line.index("/") : -1] for line in maps if "xp " in line and "/" in line]
+        with open("/proc/self/maps", "rb") as maps:
+            return [_native(line[line.index(b"/") : -1]) for line in maps if b"xp " in line and b"/" in line]
     except (OSError, IOError):
         return []
+
+
+def _native(path):
+    """Return a path as this Python has them, whatever its encoding is."""
+    return path if str is bytes else os.fsdecode(path)
 
 
 def _user_site():
