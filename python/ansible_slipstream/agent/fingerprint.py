@@ -24,7 +24,7 @@ FILES = """
 """
 # Where Debian, Red Hat, Homebrew and OpenSSL itself have its settings; conda's are below the interpreter.
 OPENSSL = "/etc/ssl /etc/pki/tls /opt/homebrew/etc/openssl@3 /usr/local/etc/openssl@3 /usr/local/ssl"
-OPENSSL_INCLUDE = re.compile(rb"^\s*\.include\s*=?\s*(\S+)", re.M)
+OPENSSL_INCLUDE = re.compile(r"^\s*\.include\s*=?\s*(\S+)".encode("ascii"), re.M)
 STANDARD_LIBRARY = os.path.dirname(os.__file__)
 
 
