@@ -55,6 +55,12 @@ def in_a_folder_of_a_group(here: Path) -> None:
     here.parent.chmod(0o2770)
 
 
+def older_than_its_folders_list(here: Path) -> None:
+    here.write_text(OLD)
+    here.chmod(0o640)
+    new_in_a_shared_folder(here)
+
+
 def new_in_a_shared_folder(here: Path) -> None:
     subprocess.run(["setfacl", "-d", "-m", "u:nobody:rwx,g::rwx,o::---", str(here.parent)], check=True)
 
@@ -109,6 +115,7 @@ def fetch(venv: Path, sshd: Sshd, folder: Path, mode: str, source: str, here: Pa
         set_uid,
         closed,
         in_a_folder_of_a_group,
+        older_than_its_folders_list,
         new_in_a_shared_folder,
         new_under_a_umask,
         a_link_to_nothing_yet,

@@ -15,6 +15,8 @@ from kit.sshd import Sshd
 MEGABYTE = 1 << 20
 # More than is kept for a client that takes nothing, then what ssh and pipes have no room for.
 PASSED, MORE = 257 * MEGABYTE, 40 * MEGABYTE
+# So long an agent is waited for that was asked for a copy.
+HOLDER_ANSWERS_S = 5
 FLOODS = f"""\
 import os
 import sys
@@ -65,7 +67,9 @@ def test_output_that_nobody_takes(venv: Path, sshd: Sshd, open_folder: Path) -> 
         (open_folder / name).chmod(0o666)
     places = ", ".join(f"{name}: {open_folder / name}" for name in names)
     flood, ping = open_folder / "flood.yml", open_folder / "ping.yml"
-    flood.write_text(f"[{{hosts: sudo, gather_facts: false, become: true, tasks: [{{counts: {{{places}}}}}]}}]")
+    flood.write_text(
+        f"[{{hosts: sudo, gather_facts: false, become: true, tasks: [{{ping: }}, {{counts: {{{places}}}}}]}}]"
+    )
     ping.write_text("[{hosts: sudo, gather_facts: false, become: true, tasks: [{ping: }]}]")
     with Controller(venv, "slipstream", sshd, open_folder / "run") as controller:
         process = controller.start(flood, "-v")
@@ -82,5 +86,7 @@ def test_output_that_nobody_takes(venv: Path, sshd: Sshd, open_folder: Path) -> 
             signal_all(process.pid, signal.SIGKILL)
             process.communicate()
     assert other.rc == 0, other.stdout + other.stderr
+    # Nor does it ask that agent for what it holds.
+    assert other.seconds < HOLDER_ANSWERS_S
     assert process.returncode == 0, stdout + stderr
     assert f'"size": {PASSED + MORE}' in stdout, stdout[:3000]

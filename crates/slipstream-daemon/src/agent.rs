@@ -110,6 +110,8 @@ pub(crate) struct Agent {
     runs: Mutex<HashSet<String>>,
     /// Takes no new jobs and ends with its last one.
     retired: AtomicBool,
+    /// Has more to say than clients take, so it may be held up by that.
+    unread: AtomicBool,
     /// Takes no new jobs and stays for those that begin with a copy of it.
     resting: AtomicBool,
     ending: CancellationToken,
@@ -153,6 +155,7 @@ impl Agent {
             next_stream: AtomicU32::new(FIRST_STREAM),
             runs: Mutex::default(),
             retired: AtomicBool::new(false),
+            unread: AtomicBool::new(false),
             resting: AtomicBool::new(false),
             ending: CancellationToken::new(),
             gone: CancellationToken::new(),
@@ -203,6 +206,11 @@ impl Agent {
     /// Whether it may be given new jobs.
     pub(crate) fn takes_jobs(&self) -> bool {
         self.is_alive() && !self.retired.load(Relaxed) && !self.is_resting()
+    }
+
+    /// Whether others may ask it for what it holds.
+    pub(crate) fn gives_copies(&self) -> bool {
+        self.is_alive() && !self.unread.load(Relaxed)
     }
 
     pub(crate) fn is_resting(&self) -> bool {
@@ -324,7 +332,10 @@ impl Agent {
         }
         // Whoever keeps it waiting may be a playbook that is stopped: jobs of others don't wait behind that.
         self.retire();
-        Arc::clone(&self.room).acquire_many_owned(size).await
+        self.unread.store(true, Relaxed);
+        let room = Arc::clone(&self.room).acquire_many_owned(size).await;
+        self.unread.store(false, Relaxed);
+        room
     }
 }
 

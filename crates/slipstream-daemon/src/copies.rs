@@ -82,7 +82,7 @@ pub(crate) fn source(link: &Link, agent: &Arc<Agent>, bundle: &Bundle) -> Option
         return None;
     }
     // Its own blobs are locked, so it does not find itself.
-    link.agents().into_iter().filter(|other| other.is_alive()).find_map(|other| {
+    link.agents().into_iter().filter(|other| other.gives_copies()).find_map(|other| {
         let Listener { name, token } = other.listener.get()?;
         let numbers = other.held.try_lock().ok()?.numbers_of(bundle.blobs())?;
         Some(BlobSource { name: name.clone(), token: token.clone(), uid: other.hello.uid, numbers })
@@ -114,6 +114,6 @@ pub(crate) fn keep_one(link: &Link, done: &[Arc<Agent>]) {
 
 fn most_sent(agents: impl Iterator<Item = Arc<Agent>>) -> Option<Arc<Agent>> {
     agents
-        .filter(|agent| agent.is_alive() && agent.listener.get().is_some())
+        .filter(|agent| agent.gives_copies() && agent.listener.get().is_some())
         .max_by_key(|agent| agent.held_bytes())
 }

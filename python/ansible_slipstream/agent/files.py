@@ -107,8 +107,9 @@ def is_more_than_content(path, found):
     if not os.access(path, os.W_OK):
         return True
     try:
-        # SELinux labels every file, a new one by the same rules as the old one.
-        return bool(set(os.listxattr(path)) - set(["security.selinux"]))
+        # SELinux labels every file, a new one by the same rules as the old one; a folder's access list is for new ones.
+        here = os.listxattr(os.path.dirname(path) or ".")
+        return "system.posix_acl_default" in here or bool(set(os.listxattr(path)) - set(["security.selinux"]))
     except AttributeError:
         # Nobody can tell: not on this system, or before Python 3.
         return True

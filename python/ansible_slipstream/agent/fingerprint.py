@@ -6,8 +6,8 @@ import os
 import re
 import sys
 
-# Groups, passwords, limits, sudo rules, environment, locale and time zone are read once, at login; some of it, and
-# what is preloaded by every program, as a library is loaded: by the C library, libselinux and OpenSSL.
+# Groups, passwords, limits, sudo rules, environment, locale and time zone are read once, at login. The last of /etc are
+# read as a library is loaded: by the C library and libselinux.
 FILES = """
 /etc/
  group passwd shadow environment locale.conf default/locale localtime login.defs login.conf
@@ -22,7 +22,7 @@ FILES = """
  .bashrc .profile .bash_profile .bash_login .zshenv .zprofile .cshrc .tcshrc .login
  .config/fish/config.fish .config/fish/conf.d .pam_environment .ssh/environment .ssh/rc
 """
-# Where Debian, Red Hat, Homebrew and OpenSSL itself have its settings; conda's are below the interpreter.
+# Where Debian, Red Hat, Homebrew and OpenSSL itself have its settings; conda's are below its interpreter.
 OPENSSL = "/etc/ssl /etc/pki/tls /opt/homebrew/etc/openssl@3 /usr/local/etc/openssl@3 /usr/local/ssl"
 OPENSSL_INCLUDE = re.compile(r"^\s*\.include\s*=?\s*(\S+)".encode("ascii"), re.M)
 STANDARD_LIBRARY = os.path.dirname(os.__file__)
@@ -45,10 +45,9 @@ class Fingerprint(object):
     def watch_loaded(self):
         """Watch what this process has loaded by now: what its modules load themselves must fit to that.
 
-        Linux tells which libraries these are. A standard library that is replaced is another folder.
+        Linux tells which libraries these are. The standard library's folder tells when that is replaced.
         """
-        modules = [getattr(module, "__file__", None) or "" for module in list(sys.modules.values())]
-        for path in _mapped() + [path[:-1] if path.endswith(".pyc") else path for path in modules]:
+        for path in _mapped() + [_file_of(module) for module in list(sys.modules.values())]:
             own = path.startswith(STANDARD_LIBRARY + "/") and "-packages/" not in path
             if not own and os.path.exists(path):
                 self.watch(path)
@@ -60,10 +59,10 @@ class Fingerprint(object):
             self._looks.append(_look(path))
 
     def changed(self):
-        """Return the first path that looks different now, or None."""
+        """Return the first path that looks different now, in words that JSON can carry, or None."""
         for path, look in zip(self._paths, self._looks):
             if _look(path) != look:
-                return path
+                return repr(path)
         return None
 
 
@@ -91,13 +90,15 @@ def _files():
 
 def _openssl():
     """Return OpenSSL's settings, and what they include: what is allowed is decided as it is loaded."""
-    folders = OPENSSL.split() + [os.path.join(sys.prefix, "ssl")]
-    paths = [os.path.join(folder, "openssl.cnf") for folder in folders] + [os.environ.get("OPENSSL_CONF") or ""]
+    folders = OPENSSL.split() + [os.path.join(getattr(sys, "base_prefix", sys.prefix), "ssl")]
+    paths = [os.path.join(folder, "openssl.cnf") for folder in folders]
+    if os.environ.get("OPENSSL_CONF"):
+        paths.append(os.path.abspath(os.environ["OPENSSL_CONF"]))
     included = []
-    for path in paths:
+    for path in filter(os.path.isfile, paths):
         try:
             with open(path, "rb") as settings:
-                included += [_native(found) for found in OPENSSL_INCLUDE.findall(settings.read())]
+                included += [os.path.abspath(_native(found)) for found in OPENSSL_INCLUDE.findall(settings.read())]
         except (OSError, IOError):
             continue
     return paths + included
@@ -116,6 +117,16 @@ def _mapped():
             return [_native(line[line.index(b"/") : -1]) for line in maps if b"xp " in line and b"/" in line]
     except (OSError, IOError):
         return []
+
+
+def _file_of(module):
+    """Return the file that a module was read from, empty if it says none, or something else than a path."""
+    try:
+        path = module.__file__
+        path = path[:-1] if path.endswith(".pyc") else path
+    except Exception:
+        return ""
+    return path if isinstance(path, str) else ""
 
 
 def _native(path):

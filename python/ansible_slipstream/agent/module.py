@@ -118,9 +118,9 @@ def _limit_files(wanted):
 def _call(job, params, finder, preloaded, files):
     """Run the module and return the exit code that its interpreter would end with."""
     folder = None
-    _settle_temporary_folder()
     try:
         try:
+            _settle_temporary_folder()
             base = preloaded.base
             if not preloaded.fits(files):
                 preloaded.forget()

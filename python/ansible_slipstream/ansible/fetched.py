@@ -19,7 +19,7 @@ def into_place(path: str, fetch: Fetch) -> None:
     """Have ``fetch`` write a file, and give it what sftp gives it.
 
     Raises:
-        FailedHere: it can't be written on, as the disk is full.
+        FailedHere: it can't be written to its end: the disk is full.
         OSError: it can't be written here.
     """
     final = os.path.realpath(path)
@@ -86,5 +86,5 @@ def _as_created(part: str, mode: int) -> int:
     try:
         return stat.S_IMODE(os.fstat(descriptor).st_mode)
     finally:
-        os.close(descriptor)
         os.unlink(probe)
+        os.close(descriptor)

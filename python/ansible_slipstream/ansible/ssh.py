@@ -362,7 +362,7 @@ class SshConnection(SshChores):
         except RequestFailed as failed:
             raise AnsibleError(f"failed to transfer file to {in_path} {out_path}:\n\n{failed}\n") from failed
         except (DaemonError, OSError, UnicodeEncodeError) as error:
-            # Of what can't be read or written here it has the words; where the link was lost it logs in again, as
+            # Of what can't be opened here it has the words; where the link was lost it logs in again, as
             # it would have: unlike a module, a file may be moved twice.
             display.debug(f"slipstream: stock moves the file: {error}", host=self.host)
             if isinstance(error, DaemonError) and not isinstance(error, NoAgent | Unreachable):
