@@ -47,10 +47,11 @@ class ActionModule(ActionBase):
 """
 
 
-def signal_all(pid: int, number: signal.Signals) -> None:
-    """Signal a playbook and its workers, which have sessions of their own since 2.19."""
+def signal_all(pid: int, number: signal.Signals, daemon: int) -> None:
+    """Signal a playbook and its workers, which have sessions of their own since 2.19, but not the daemon."""
     for child in processes.children(pid):
-        signal_all(child, number)
+        if child != daemon:
+            signal_all(child, number, daemon)
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
 
@@ -75,15 +76,17 @@ def test_output_that_nobody_takes(venv: Path, sshd: Sshd, open_folder: Path) -> 
         process = controller.start(flood, "-v")
         try:
             read_line(open_folder / "begun")
-            signal_all(process.pid, signal.SIGSTOP)
+            daemon = controller.status()["pid"]
+            signal_all(process.pid, signal.SIGSTOP, daemon)
             (open_folder / "go").write_text("")
             read_line(open_folder / "passed")
             other = controller.run(ping, deadline_seconds=60)
-            signal_all(process.pid, signal.SIGCONT)
+            signal_all(process.pid, signal.SIGCONT, daemon)
             read_line(open_folder / "passed")
             stdout, stderr = process.communicate(timeout=120)
         finally:
-            signal_all(process.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
     assert other.rc == 0, other.stdout + other.stderr
     # Nor does it ask that agent for what it holds.
