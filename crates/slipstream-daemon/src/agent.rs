@@ -4,6 +4,7 @@ use crate::{
     batch::Batch,
     closures::Held,
     copies::Listener,
+    death::{Death, LastWords},
     deflate::{self, Inflater},
     link::Link,
     locks::lock,
@@ -12,7 +13,6 @@ use slipstream_wire::{AgentHello, AgentSpec, Compression, Frame, HEADER_LEN, Hea
 use std::{
     collections::{HashMap, HashSet},
     io,
-    os::unix::process::ExitStatusExt,
     sync::{
         Arc, Mutex, OnceLock,
         atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
@@ -36,12 +36,8 @@ const BATCH: usize = 256 << 10;
 const UNDELIVERED_MAX: u32 = 256 << 20;
 /// An agent that was told to end has that long before its channel is closed under it.
 const END_GRACE: Duration = Duration::from_secs(3);
-/// A start line ends at once when its agent is killed.
-const DEATH_DEADLINE: Duration = Duration::from_secs(2);
 /// The stream of a job that is sent before its agent has greeted.
 pub(crate) const FIRST_STREAM: u32 = 1;
-/// What a shell adds to the number of the signal that has ended a command.
-const KILLED_BY: i32 = 128;
 
 /// A frame, and the room that it takes until somebody has it.
 type Event = (Frame, OwnedSemaphorePermit);
@@ -60,33 +56,10 @@ pub(crate) struct Noise {
     pub(crate) stderr: Vec<u8>,
 }
 
-/// How a start line ended under its agent: as a command's that somebody has killed.
-#[derive(Debug)]
-pub(crate) struct Death {
-    pub(crate) rc: i32,
-    /// What was said of it since the greeting.
-    pub(crate) stderr: Vec<u8>,
-}
-
-impl Death {
-    /// Waits for a start line whose output has ended; nothing if no signal has ended what it ran.
-    async fn of(child: &mut Child, last_words: LastWords) -> Option<Self> {
-        let ended = async { (child.wait().await, last_words.await) };
-        let (status, words) = timeout(DEATH_DEADLINE, ended).await.ok()?;
-        let status = status.ok()?;
-        let rc = status.code().or_else(|| status.signal().map(|number| KILLED_BY + number))?;
-        // 255 is ssh's own failure.
-        (KILLED_BY + 1..255).contains(&rc).then(|| Self { rc, stderr: words.unwrap_or_default() })
-    }
-}
-
 /// The shell that a start line is given to, as the line says it.
 fn shell_of(spec: &AgentSpec) -> &str {
     spec.line.split_once(" -c ").map_or("", |(shell, _)| shell)
 }
-
-/// What a start line says on standard error after the greeting, once it has ended.
-pub(crate) type LastWords = tokio::task::JoinHandle<Vec<u8>>;
 
 /// A running agent.
 pub(crate) struct Agent {

@@ -14,6 +14,7 @@ mod closures;
 mod config;
 mod connection;
 mod copies;
+mod death;
 mod deflate;
 mod error;
 mod evict;

@@ -1,4 +1,5 @@
-"""The controller's side of a fetch: a transfer that breaks leaves the file as it was, and nothing beside it."""
+"""The controller's side of a fetch: a transfer that breaks leaves the file as it was, and nothing beside it, wherever a
+new file can take its place."""
 
 from __future__ import annotations
 
