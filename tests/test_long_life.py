@@ -99,7 +99,7 @@ def test_new_password_is_noticed(controller: Controller, open_folder: Path) -> N
         """,
     )
     assert run.rc == 0, run.stdout
-    assert "what=/etc/shadow" in (controller.slipstream_folder / "daemon.log").read_text()
+    assert "what='/etc/shadow'" in (controller.slipstream_folder / "daemon.log").read_text()
 
 
 def test_environment_file_is_read_again(controller: Controller, open_folder: Path) -> None:
@@ -200,7 +200,7 @@ def test_new_package_of_the_interpreter_is_noticed(controller: Controller, open_
     )
     assert run.rc == 0, run.stdout
     log = (controller.slipstream_folder / "daemon.log").read_text()
-    assert f"what={site}" in log
+    assert f"what={str(site)!r}" in log
     # The interpreter's before and after, root's, and one that removes the temporary folder of the install.
     assert log.count("agent up") == 4
 
