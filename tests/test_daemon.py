@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_slipstream import __version__
+from ansible_slipstream import __version__, _native
 from ansible_slipstream import client as client_module
 from ansible_slipstream.ansible import runtime
 from ansible_slipstream.client import Client
@@ -51,7 +51,7 @@ def raw_connection(settings: Settings) -> socket.socket:
 def make_step_aside(settings: Settings) -> None:
     """Greet the daemon as a newer client does."""
     with raw_connection(settings) as newer:
-        newer.sendall(hello("99.0"))
+        newer.sendall(hello("99.0+0"))
         assert b'"retiring"' in newer.recv(4096)
         assert newer.recv(4096) == b""
 
@@ -92,7 +92,7 @@ def test_unused_daemon_ends(settings: Settings) -> None:
 def test_daemon_survives_a_client_that_dies_at_any_byte(settings: Settings) -> None:
     pid = Client(settings).daemon_pid
     status = json.dumps({"op": "status"}).encode()
-    whole = hello(__version__) + HEADER.pack(len(status), 3, 1, 1, 0, 0) + status + b"abc"
+    whole = hello(_native.BUILD) + HEADER.pack(len(status), 3, 1, 1, 0, 0) + status + b"abc"
     for cut in range(len(whole)):
         with raw_connection(settings) as connection:
             connection.sendall(whole[:cut])
@@ -116,6 +116,17 @@ def test_nonsense_ends_that_connection_only(settings: Settings, nonsense: bytes)
         connection.sendall(nonsense)
         assert connection.recv(100) == b""
     assert first.ask("status")[0]["report"]["pid"] == first.daemon_pid
+
+
+def test_two_builds_of_one_version_are_told_apart(settings: Settings) -> None:
+    """Whoever installs from a checkout again finds the daemon of the last one still there."""
+    version, _, build = _native.BUILD.partition("+")
+    assert version == __version__
+    assert int(build, 16)
+    Client(settings)
+    with raw_connection(settings) as other:
+        other.sendall(hello(f"{__version__}+0"))
+        assert b'"retiring"' in other.recv(4096)
 
 
 def test_older_daemon_steps_aside_after_its_last_client(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,8 +153,8 @@ def test_run_is_held_by_the_daemon_that_serves_it(settings: Settings, monkeypatc
 
 
 def test_versions_that_fight_are_told_apart_clearly(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "__version__", "99.0")
-    with pytest.raises(Exception, match=r"another version than this client \(99\.0\).*slipstream stop"):
+    monkeypatch.setattr(_native, "BUILD", "99.0+0")
+    with pytest.raises(Exception, match=r"another version than this client \(99\.0\+0\).*slipstream stop"):
         Client(settings)
 
 

@@ -3,6 +3,7 @@
 from typing import Final, final
 
 __all__ = [
+    "BUILD",
     "VERSION",
     "Channel",
     "ChannelClosed",
@@ -16,6 +17,7 @@ __all__ = [
 ]
 
 VERSION: Final[str]
+BUILD: Final[str]
 
 class DaemonError(Exception): ...
 class DaemonNotRunning(DaemonError): ...

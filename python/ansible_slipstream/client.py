@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
-from . import __version__, _native, daemon
+from . import _native, daemon
 from .errors import (
     AgentRefused,
     ChannelClosed,
@@ -26,7 +26,7 @@ from .errors import (
 )
 from .settings import Settings
 
-# A daemon of another version makes room at once; more attempts mean that two versions fight over one folder.
+# A daemon of another build makes room at once; more attempts mean that two builds fight over one folder.
 GREETINGS = 3
 # A daemon answers a greeting at once; one that is stopped or stuck must not hold a playbook up.
 GREETING_DEADLINE_S = 20.0
@@ -449,7 +449,7 @@ def _greet(settings: Settings, start: bool) -> tuple[_native.Channel, str, int]:
     for _ in range(GREETINGS):
         try:
             channel = daemon.connect(settings, start)
-            channel.send(json.dumps({"op": "hello", "version": __version__}).encode(), b"", None)
+            channel.send(json.dumps({"op": "hello", "version": _native.BUILD}).encode(), b"", None)
             control, _body, _flags = channel.receive(GREETING_DEADLINE_S)
         except ChannelClosed:
             # It was just ending, of old age or on request.
@@ -463,7 +463,7 @@ def _greet(settings: Settings, start: bool) -> tuple[_native.Channel, str, int]:
         if reply.get("op") != "retiring":
             break
     raise DaemonError(
-        f"the slipstreamd in {settings.state_dir} is of another version than this client ({__version__}) "
+        f"the slipstreamd in {settings.state_dir} is of another version than this client ({_native.BUILD}) "
         f"and does not make room; end it with `slipstream stop` of its own installation (process id in "
         f"{os.path.join(settings.state_dir, 'daemon.log')})"
     )

@@ -1,6 +1,6 @@
 //! Secrets for ssh: ssh runs the helper, the helper asks the daemon.
 
-use crate::{VERSION, locks::lock};
+use crate::{BUILD, locks::lock};
 use slipstream_wire::{Frame, HEADER_LEN, Header, Limits, Reply, Request};
 use std::{
     collections::HashMap,
@@ -106,7 +106,7 @@ pub(crate) fn main(address: &str, prompt: &str) -> i32 {
 fn ask(address: &str, prompt: &str) -> Option<Secret> {
     let (socket, nonce) = address.rsplit_once(':')?;
     let mut stream = UnixStream::connect(Path::new(socket)).ok()?;
-    exchange(&mut stream, &Request::Hello { version: VERSION.into() })?;
+    exchange(&mut stream, &Request::Hello { version: BUILD.into() })?;
     let request = Request::Askpass { nonce: nonce.into(), prompt: prompt.into() };
     let reply = exchange(&mut stream, &request)?;
     match reply.parse() {

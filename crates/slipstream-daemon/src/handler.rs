@@ -1,7 +1,7 @@
 //! One client's requests, one after the other.
 
 use crate::{
-    VERSION, chores,
+    BUILD, VERSION, chores,
     connection::Client,
     error::Error,
     evict::evict_others,
@@ -21,13 +21,13 @@ pub(crate) async fn serve(shared: Arc<Shared>, mut client: Client) -> Result<(),
     let Request::Hello { version } = frame.parse()? else {
         return Err(Error::Protocol("a client has to greet first".into()));
     };
-    if version != VERSION {
+    if version != BUILD {
         tracing::info!(client = %version, "another version asks, making room");
         shared.retire.cancel();
         shared.socket_gone.cancelled().await;
-        return client.reply(&Reply::Retiring { version: VERSION.into() }, vec![]).await;
+        return client.reply(&Reply::Retiring { version: BUILD.into() }, vec![]).await;
     }
-    let (version, pid, salt) = (VERSION.to_owned(), std::process::id(), shared.salt.clone());
+    let (version, pid, salt) = (BUILD.to_owned(), std::process::id(), shared.salt.clone());
     let surroundings = shared.config.surroundings.clone();
     client.reply(&Reply::Welcome { version, pid, salt, surroundings }, vec![]).await?;
     loop {

@@ -38,8 +38,10 @@ mod stats;
 use config::Config;
 use std::io::Write;
 
-/// The wheel's version, compared in the handshake.
+/// The wheel's version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The version and, behind a `+`, which of its builds this is: compared in the handshake.
+pub const BUILD: &str = env!("SLIPSTREAM_BUILD");
 
 /// Runs the program and returns its exit code. `args` excludes the program's name.
 ///

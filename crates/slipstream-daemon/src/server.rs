@@ -1,7 +1,7 @@
 //! The daemon's life: take the folder, listen, serve, end.
 
 use crate::{
-    VERSION, config::Config, connection::Client, error::Error, handler, logging::LogLevel, process,
+    BUILD, config::Config, connection::Client, error::Error, handler, logging::LogLevel, process,
     registry::Shared, socket_watch::SocketWatch,
 };
 use rustix::fs::{FlockOperation, flock};
@@ -56,7 +56,7 @@ async fn run(config: Config, lock: File) -> Result<(), Error> {
     let _ = std::fs::remove_file(&socket);
     let listener = UnixListener::bind(&socket)?;
     let shared = Arc::new(Shared::new(config, log, watch));
-    info!(version = VERSION, pid = std::process::id(), "listening");
+    info!(version = BUILD, pid = std::process::id(), "listening");
     say_ready()?;
     let mut signals = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let retiring = accept_until_end(&shared, &listener, &mut signals).await?;

@@ -21,7 +21,8 @@ mod _native {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        module.add("VERSION", slipstream_daemon::VERSION)
+        module.add("VERSION", slipstream_daemon::VERSION)?;
+        module.add("BUILD", slipstream_daemon::BUILD)
     }
 }
 

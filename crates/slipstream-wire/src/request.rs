@@ -121,7 +121,7 @@ pub struct First {
 pub enum Request {
     /// The first message on every connection.
     Hello {
-        /// The wheel's version.
+        /// The wheel's version, and behind a `+` which of its builds it is.
         version: String,
     },
     /// Stays open as long as a run lives; its end ends the run's jobs and privileged agents.
@@ -315,7 +315,7 @@ pub struct FileStamp {
 pub enum Reply {
     /// Answers the greeting.
     Welcome {
-        /// The daemon's version.
+        /// The daemon's, as in `Hello`.
         version: String,
         /// Its process.
         pid: u32,
@@ -325,9 +325,9 @@ pub enum Reply {
         #[serde(default)]
         surroundings: String,
     },
-    /// The daemon is of another version and makes room: connect again.
+    /// The daemon is of another version or build and makes room: connect again.
     Retiring {
-        /// The daemon's version.
+        /// The daemon's, as in `Hello`.
         version: String,
     },
     /// Done, nothing to say.

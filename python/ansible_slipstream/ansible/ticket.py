@@ -41,7 +41,7 @@ PRELOADED = [*ALWAYS, "glob"]
 # These matter when the interpreter starts, or when what is preloaded is imported (UNIX…: distro's): they stay on the
 # start line, so they make another agent.
 START_VARIABLES = (
-    *("PYTHON", "__PYVENV_", "LD_", "LC_", "LANG", "DYLD_", "MALLOC_", "GLIBC_", "OPENSSL_", "HOME"),
+    *("PYTHON", "__PYVENV_", "LD_", "LC_", "LANG", "LOCPATH", "DYLD_", "MALLOC_", "GLIBC_", "OPENSSL_", "HOME"),
     *("UNIXCONFDIR", "UNIXUSRLIBDIR"),
 )
 # What sudo or a shell may make something of, where a become plugin (`sudo -i`) hands the line on: values stay there.
