@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_slipstream import __version__, _native
-from ansible_slipstream import client as client_module
+from ansible_slipstream import __version__, _native, greeting
 from ansible_slipstream.ansible import runtime
 from ansible_slipstream.client import Client
 from ansible_slipstream.errors import ChannelTimeout, DaemonNotRunning, UnsafeState
@@ -160,7 +159,7 @@ def test_versions_that_fight_are_told_apart_clearly(settings: Settings, monkeypa
 
 def test_stopped_daemon_holds_nobody_up(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     pid = Client(settings).daemon_pid
-    monkeypatch.setattr(client_module, "GREETING_DEADLINE_S", 0.2)
+    monkeypatch.setattr(greeting, "GREETING_DEADLINE_S", 0.2)
     os.kill(pid, signal.SIGSTOP)
     try:
         with pytest.raises(ChannelTimeout):

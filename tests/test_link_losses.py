@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from kit.accounts import CAROL
+from kit.plays import Play
 from kit.relay import Relay
 from kit.runner import MODES, Controller
 from kit.running import read_line
@@ -51,6 +52,19 @@ def test_banner_changes_nothing(venv: Path, users: None, open_folder: Path, line
             seen.append((run.rc, [(event.kind, event.result) for event in run.events]))
     assert seen[0][0] == 0
     assert seen[0] == seen[-1]
+
+
+def test_banner_stands_before_what_a_refused_agent_says(venv: Path, users: None, open_folder: Path) -> None:
+    """Stock runs that module, over a connection that is open by then."""
+    banner = open_folder / "banner"
+    banner.write_text(BANNER)
+    tasks = """- {ping: , ignore_errors: true, vars: {ansible_python_interpreter: /nonexistent/python}}
+- meta: reset_connection
+- {command: id, become: true, become_exe: /nonexistent/sudo, ignore_errors: true}"""
+    with Sshd(settings=f"Banner {banner}") as talkative:
+        run = Play(venv, talkative, open_folder).compare("plain", tasks)
+    said = [event.result["module_stderr"] for event in run.events if "module_stderr" in event.result]
+    assert len(said) == 2 and all(BANNER.strip() in words for words in said), run.stdout
 
 
 def test_key_file_with_a_passphrase(venv: Path, sshd: Sshd, open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
-from . import _native, daemon
 from .errors import (
     AgentRefused,
     ChannelClosed,
     ChannelTimeout,
     ChoresUndone,
-    DaemonError,
     FailedHere,
     LinkLost,
     NeedsEnvironment,
@@ -24,12 +21,9 @@ from .errors import (
     RequestFailed,
     Unreachable,
 )
+from .greeting import greet
 from .settings import Settings
 
-# A daemon of another build makes room at once; more attempts mean that two builds fight over one folder.
-GREETINGS = 3
-# A daemon answers a greeting at once; one that is stopped or stuck must not hold a playbook up.
-GREETING_DEADLINE_S = 20.0
 # Set on data that is standard error.
 STDERR_FLAG = 1
 # Replies with nothing but a reason.
@@ -176,12 +170,14 @@ class Client:
     ) -> None:
         # Entered while a reply is awaited.
         self._waiting = waiting
-        self._channel, self.salt, self.daemon_pid = _greet(settings, start)
+        self._channel, self.salt, self.daemon_pid = greet(settings, start)
         # Set when a call was left before its reply (a signal, a task's time-out): the next reply would
         # be taken for another request's.
         self.broken = False
         # By run and module: what a run has found once it keeps, as under stock.
         self._closures: dict[tuple[str, str], Closure] = {}
+        # What ssh said as a link opened, for the first whose answer it can stand before.
+        self._unsaid: dict[str, bytes] = {}
 
     def close(self) -> None:
         """Let go of the channel; the client is of no use afterwards."""
@@ -212,7 +208,19 @@ class Client:
         for name in ("secret", "identity_env"):
             del spec[name]
         reply, said = self.ask("link", link.secret, key=self.link_key(link), **spec)
-        return Opened(reply["control_path"], reply["is_users"], said)
+        return Opened(reply["control_path"], reply["is_users"], self._take_said(link) + said)
+
+    def _ask_on(self, link: Link, op: str, body: bytes, **fields: Any) -> tuple[Json, bytes]:
+        """Ask what a link does, and open it if need be."""
+        key = self.link_key(link)
+        reply, answer = self.ask(op, body, link=key, **fields)
+        if reply["op"] == "need_link":
+            self._unsaid[key] = self.open_link(link).said
+            reply, answer = self.ask(op, body, link=key, **fields)
+        return reply, answer
+
+    def _take_said(self, link: Link) -> bytes:
+        return self._unsaid.pop(self.link_key(link), b"")
 
     def count_bytes(self, link: Link, up: int, down: int) -> None:
         """Count bytes that went over a link to and from its target, past the daemon."""
@@ -291,12 +299,11 @@ class Client:
         }
         if request.chores:
             fields["first"] = {"chores": request.chores, "size": len(request.content)}
-        said = b""
         while True:
             self._send("run", request.content + request.params, None, **fields)
             reply, body, output = self._follow(overseer)
             if reply["op"] == "need_link":
-                said += self.open_link(request.link).said
+                self._unsaid[key] = self.open_link(request.link).said
             elif reply["op"] == "need_closure":
                 if restore().digest != request.closure:
                     self._closures.clear()
@@ -306,8 +313,8 @@ class Client:
             else:
                 break
         rest = _split(body, reply["out"])
-        stdout, stderr = bytes(output[0]) + rest[0], said + bytes(output[1]) + rest[1]
-        return Result(reply["rc"], stdout, stderr, reply.get("tidied", False))
+        stdout, stderr = bytes(output[0]) + rest[0], bytes(output[1]) + rest[1]
+        return Result(reply["rc"], stdout, self._take_said(request.link) + stderr, reply.get("tidied", False))
 
     def discover(self, link: Link, agent: AgentStart, chooser: bytes = b"") -> Result | None:
         """Run interpreter discovery, whose line ends as an agent, and return what it printed.
@@ -318,21 +325,16 @@ class Client:
         Raises:
             Unreachable: no link; nothing ran.
         """
-        fields: Json = {"link": self.link_key(link), "agent": asdict(agent)}
-        said = b""
         try:
-            reply, body = self.ask("discover", chooser, **fields)
-            if reply["op"] == "need_link":
-                said = self.open_link(link).said
-                reply, body = self.ask("discover", chooser, **fields)
+            reply, body = self._ask_on(link, "discover", chooser, agent=asdict(agent))
         except NoAgent:
             return None
         except AgentRefused as refused:
-            return Result(refused.rc, refused.stdout, said + refused.stderr)
+            return Result(refused.rc, refused.stdout, self._take_said(link) + refused.stderr)
         if reply["op"] != "exit":
             return None
         stdout, stderr = _split(body, reply["out"])
-        return Result(reply["rc"], stdout, said + stderr)
+        return Result(reply["rc"], stdout, self._take_said(link) + stderr)
 
     def _follow(self, overseer: Overseer) -> tuple[Json, bytes, tuple[bytearray, bytearray]]:
         """Collect output and answer prompts until the run's reply."""
@@ -386,20 +388,15 @@ class Client:
             Unreachable: no link; nothing was done.
             LinkLost: the link broke meanwhile.
         """
-        start = agent and asdict(agent)
-        fields: Json = {"link": self.link_key(link), "shell": shell, "agent": start, "chores": chores, "run": run}
-        said = b""
+        fields: Json = {"shell": shell, "agent": agent and asdict(agent), "chores": chores, "run": run}
         try:
-            reply, body = self.ask("chores", content, **fields)
-            if reply["op"] == "need_link":
-                said = self.open_link(link).said
-                reply, body = self.ask("chores", content, **fields)
+            reply, body = self._ask_on(link, "chores", content, **fields)
         except NoAgent:
             return None
         if reply["op"] != "chores":
             return None
         stdout, stderr = _split(body, reply["out"])
-        return ChoresDone(reply["done"], reply["said"], reply["why"], stdout, said + stderr)
+        return ChoresDone(reply["done"], reply["said"], reply["why"], stdout, self._take_said(link) + stderr)
 
     def put(self, link: Link, path: str, mode: int, run: str, descriptor: int) -> None:
         """Send the file behind ``descriptor``; it appears at ``path`` whole or not at all."""
@@ -443,41 +440,6 @@ class Client:
     def _reply(self) -> tuple[Json, bytes]:
         control, body, _ = self._receive(None)
         return _checked(json.loads(control or b"{}"), body), body
-
-
-def _greet(settings: Settings, start: bool) -> tuple[_native.Channel, str, int]:
-    for _ in range(GREETINGS):
-        try:
-            channel = daemon.connect(settings, start)
-            channel.send(json.dumps({"op": "hello", "version": _native.BUILD}).encode(), b"", None)
-            control, _body, _flags = channel.receive(GREETING_DEADLINE_S)
-        except ChannelClosed:
-            # It was just ending, of old age or on request.
-            continue
-        reply = json.loads(control or b"{}")
-        if reply.get("op") == "welcome":
-            # Who has not come to run anything may look at any.
-            if start:
-                _check_surroundings(reply.get("surroundings", ""), settings)
-            return channel, reply["salt"], reply["pid"]
-        if reply.get("op") != "retiring":
-            break
-    raise DaemonError(
-        f"the slipstreamd in {settings.state_dir} is of another version than this client ({_native.BUILD}) "
-        f"and does not make room; end it with `slipstream stop` of its own installation (process id in "
-        f"{os.path.join(settings.state_dir, 'daemon.log')})"
-    )
-
-
-def _check_surroundings(theirs: str, settings: Settings) -> None:
-    mine = daemon.surroundings()
-    if theirs == mine:
-        return
-    differing = sorted({word.partition(":")[0] for word in {*theirs.split()} ^ {*mine.split()}})
-    raise DaemonError(
-        f"the slipstreamd in {settings.state_dir} was started in other surroundings than this playbook "
-        f"({', '.join(differing)} differ); give this one another folder (dir in [slipstream], or SLIPSTREAM_DIR)"
-    )
 
 
 def _checked(reply: Json, body: bytes) -> Json:

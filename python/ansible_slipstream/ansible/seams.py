@@ -9,6 +9,7 @@ from typing import Any
 from ansible.config.manager import ConfigManager
 from ansible.executor import module_common
 from ansible.executor.task_executor import TaskExecutor
+from ansible.executor.task_queue_manager import TaskQueueManager
 from ansible.inventory.data import InventoryData
 from ansible.plugins import action as action_plugins
 from ansible.plugins import become as become_plugins
@@ -37,6 +38,7 @@ SEAMS: tuple[tuple[Any, str, tuple[str, ...]], ...] = (
     (become_plugins.BecomeBase, "check_incorrect_password", ("self", "b_output")),
     (become_plugins.BecomeBase, "check_missing_password", ("self", "b_output")),
     (TaskExecutor, "_poll_async_result", ("self", "templar")),
+    (TaskQueueManager, "_cleanup_processes", ("self",)),
     (connection_loader, "get_with_context", ("name", "args", "kwargs")),
     (module_common, "recursive_finder", ("name", "module_fqn", "module_data", "zf", "date_time")),
     (module_common, "_add_module_to_zip", ("zf", "date_time")),

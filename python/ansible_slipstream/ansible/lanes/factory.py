@@ -13,6 +13,7 @@ from ansible.utils.display import Display
 from . import isolation
 from .baton import Baton
 from .choice import Choice, forget_delegates, is_known_strategy
+from .endings import watch_ends_of_plays
 from .found import divide_what_is_found
 from .lane import Lane
 from .late import Late, Results
@@ -49,6 +50,7 @@ class Factory:
             isolation.install()
             watch_lookups()
             watch_filters()
+            watch_ends_of_plays()
             divide_what_is_found()
             watch_warnings()
 

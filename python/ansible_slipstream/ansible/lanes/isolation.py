@@ -136,7 +136,9 @@ def divide_output() -> None:
     """Keep what lanes print by themselves apart, where stock keeps a worker's."""
     if WORKERS_ARE_DETACHED:
         for name in ("stdout", "stderr"):
-            setattr(sys, name, _Divided(getattr(sys, name), name))
+            # Closed ones are None, and treated as such.
+            if (stream := getattr(sys, name)) is not None:
+                setattr(sys, name, _Divided(stream, name))
 
 
 class _Divided:
