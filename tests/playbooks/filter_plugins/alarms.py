@@ -11,7 +11,7 @@ def alarmed(value: str) -> str:
     """Wait for a signal; only a main thread can set a handler."""
     woken = threading.Event()
     signal.signal(signal.SIGALRM, lambda *_: woken.set())
-    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    signal.setitimer(signal.ITIMER_REAL, 0.25)
     return f"{value} {woken.wait(20)}"
 
 

@@ -47,7 +47,7 @@ class LookupModule(LookupBase):  # type: ignore[misc]
         """Be interrupted in a wait; only a main thread can set a handler."""
         woken = threading.Event()
         signal.signal(signal.SIGALRM, lambda *_: woken.set())
-        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        signal.setitimer(signal.ITIMER_REAL, 0.25)
         return f"woken {woken.wait(20)}"
 
     def _leads(self, _variables: Any) -> str:
