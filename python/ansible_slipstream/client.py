@@ -220,7 +220,8 @@ class Client:
         return reply, answer
 
     def _take_said(self, link: Link) -> bytes:
-        return self._unsaid.pop(self.link_key(link), b"")
+        # Hardly ever is there something, and the key has its price.
+        return self._unsaid.pop(self.link_key(link), b"") if self._unsaid else b""
 
     def count_bytes(self, link: Link, up: int, down: int) -> None:
         """Count bytes that went over a link to and from its target, past the daemon."""

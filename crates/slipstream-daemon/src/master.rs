@@ -258,7 +258,8 @@ impl Login<'_> {
             }
         };
         let alone = async {
-            tokio::time::sleep(ALONE).await;
+            // Until then a login goes on, whether or not anybody waits.
+            let _ = timeout(ALONE, std::future::pending::<()>()).await;
             let _ = self.waiting.wait_for(|n| *n == 0).await;
         };
         let (rc, denied) = tokio::select! {
@@ -394,7 +395,7 @@ mod tests {
                 Login { spec: &spec, environment: &spec.env, offer: None, waiting: waiting.subscribe() };
             let (mut child, mut stderr) =
                 login.spawn(&["/bin/sleep", "1000"].map(String::from)).expect("a process");
-            let ready = tokio::time::sleep(2 * ALONE);
+            let ready = async { drop(timeout(2 * ALONE, std::future::pending::<()>()).await) };
             let end = login.watch(&mut child, &mut stderr, &mut Words::default(), ready).await;
             assert_eq!(end.is_none(), n > 0);
         }
