@@ -80,4 +80,6 @@ def test_answers_are_those_of_stock(venv: Path, sshd: Sshd, open_folder: Path, c
         pytest.fail("\n".join(map(str, found)), pytrace=False)
     unknown = [event.task for event in runs[1].events if "couldn't resolve" in str(event.result)]
     assert unknown == []
+    kinds = {event.task: event.kind for event in runs[0].events if event.task.startswith("synchronize")}
+    assert set(kinds.values()) == {"ok"} and len(kinds) == 4, kinds
     assert report["tickets"] >= len(CALLED_WITH_NOTHING) // 2, report

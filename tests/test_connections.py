@@ -278,6 +278,6 @@ def test_sshpass_that_is_missing(play: Play, venv: Path) -> None:
     else:
         stock = play.run("stock", "password", task)
         assert outcomes(play.run("slipstream", "password", task)) == {"login": "ok"}
-        assert play.has_state
+        assert play.tickets
     assert outcomes(stock) == {"login": "failed"}, stock.stdout
     assert "install the sshpass program" in stock.stdout + stock.stderr

@@ -111,7 +111,6 @@ def compare(play: Play, collections: str, by: str, box: str, missing: str, envir
     inventory = play.file("box", f"box ansible_connection={by} ansible_host={box} ansible_user=root\n")
     sources = ["-i", str(play.folder / "run" / "inventory.json"), "-i", str(inventory)]
     stock = play.compare("plain", INSIDE, *sources, "-e", f"by={by} box={box} missing={missing}")
-    assert play.has_state
     ends = {event.task: (event.kind, event.result) for event in stock.events if event.task}
     assert [ends[task][0] for task in ("command", "copy", "raw", "by delegation")] == ["ok"] * 4, ends
     assert ends["become"][1].get("stdout") == "nobody" and ends["fails"][1]["rc"] == 3, ends

@@ -42,12 +42,12 @@ module.exit_json(folder=tempfile.gettempdir())
 def test_a_host_that_fails_first_fails_alone(play: Play) -> None:
     """Who is the first of the play is another one as soon as the first has failed."""
     tasks = "- fail: {msg: first}\n  when: inventory_hostname == ansible_play_hosts[0]\n- debug: {msg: there}\n"
-    run = play.compare("lane1,lane2,lane4,plain", tasks)
+    run = play.compare("lane1,lane2,lane4,plain", tasks, no_modules=True)
     assert [event.host for event in run.events if event.kind == "failed"] == ["lane1"], run.stdout
 
 
 def test_hosts_see_nothing_of_their_own_step(play: Play) -> None:
-    run = play.compare("lane1,lane2,lane4,plain", COUNTS)
+    run = play.compare("lane1,lane2,lane4,plain", COUNTS, no_modules=True)
     assert [event.result["msg"] for event in run.events if event.task == "debug"] == ["0 0 0 0"], run.stdout
 
 
@@ -73,7 +73,7 @@ def test_throttle_that_is_a_template_is_read_as_often(play: Play) -> None:
   throttle: "{{{{ lookup('pipe', 'echo x >> {counted}; echo 2') }}}}"
 - debug: {{msg: "{{{{ lookup('file', '{counted}') }}}}"}}
 """
-    run = play.compare("lane1,lane2,plain", tasks)
+    run = play.compare("lane1,lane2,plain", tasks, no_modules=True)
     # By the playbook's process, and by the worker.
     assert {event.result["msg"] for event in run.events if event.task} == {"x", "\n".join("xxxxxx")}
 
@@ -85,7 +85,7 @@ def test_delegate_whose_variables_cannot_be_read_fails_the_task(play: Play) -> N
   rescue: [{name: rescued, debug: {msg: rescued}}]
 - {name: end, debug: {msg: end}}
 """
-    run = play.compare("lane1,lane2", tasks)
+    run = play.compare("lane1,lane2", tasks, no_modules=True)
     assert {event.task for event in run.events if event.task} == {"there", "rescued", "end"}
     assert run.rc == 0
 
@@ -102,7 +102,7 @@ def test_warnings_of_python_are_each_workers_own(play: Play, hosts: str) -> None
 
 def test_vars_plugin_of_the_same_name_as_that_of_core(play: Play) -> None:
     play.file("vars_plugins/host_group_vars.py", VARS_PLUGIN)
-    play.compare("lane1,lane2", """- debug: {msg: "{{ hostvars['plain'].of_plugin }}"}\n""")
+    play.compare("lane1,lane2", """- debug: {msg: "{{ hostvars['plain'].of_plugin }}"}\n""", no_modules=True)
 
 
 def test_cached_facts_of_a_host_outside_the_play_are_read_anew(play: Play, venv: Path) -> None:
@@ -152,7 +152,7 @@ def test_this_machine_by_another_name(play: Play) -> None:
 - debug: {msg: "{{ hostvars['127.0.0.1'].word | default('none') }}"}
 """
     more = "- hosts: localhost\n  gather_facts: false\n  tasks: [{debug: {msg: '{{ inventory_hostname }}'}}]\n"
-    play.compare("lane1,lane2", tasks, more=more)
+    play.compare("lane1,lane2", tasks, more=more, no_modules=True)
 
 
 @pytest.mark.parametrize("hosts", ["plain", "lane1,lane2"])

@@ -92,12 +92,15 @@ def test_run_goes_on_with_a_new_daemon(controller: Controller, open_folder: Path
     assert all(agent["resting"] for agent in link["agents"] if agent["become"])
 
 
-def test_killed_module_is_a_failure_as_under_stock(controller: Controller, open_folder: Path) -> None:
+@pytest.mark.parametrize("shell", ["/bin/sh", "/bin/bash", "/usr/bin/fish"])
+def test_killed_module_is_a_failure(controller: Controller, open_folder: Path, shell: str) -> None:
+    """As it is under stock with dash; where bash stands in its place, stock has lost the host."""
+    controller.variables["ANSIBLE_EXECUTABLE"] = shell
     with waiting(controller, open_folder) as run:
         os.kill(run.module, signal.SIGKILL)
         said = run.output()
         assert run.process.returncode == 2, said
-        assert "FAILED!" in said and '"rc": 137' in said and "Killed" in said
+        assert "FAILED!" in said and '"rc": 137' in said and '"module_stderr": "Killed' in said
     assert_next_run_works(controller, open_folder)
 
 

@@ -19,6 +19,7 @@ library = {playbooks}/library
 module_utils = {playbooks}/module_utils
 remote_tmp = {folder}/work/tmp
 forks = 1
+strategy = {strategy}
 stdout_callback = {callback}
 """
 # Up to 2.18 ssh is made as talkative as Ansible, about connections of its own; here it is not.
@@ -48,12 +49,16 @@ KIND = re.compile(r"^(?:TASK \[.*\]|<[\d.]+> (?:\w+: )?\w+|<[\d.]+> \(\d+)", re.
 MOST_SHOWN = 1 << 19
 
 
-def run_both(venv: Path, sshd: Sshd, folder: Path, play: str, callback: str, *options: str) -> tuple[Run, Run]:
+def run_both(
+    venv: Path, sshd: Sshd, folder: Path, play: str, callback: str, *options: str, strategy: str = "linear"
+) -> tuple[Run, Run]:
     runs = []
     for mode in MODES:
-        defaults = DEFAULTS.format(playbooks=PLAYBOOKS, folder=folder / "run", callback=callback)
-        with Controller(venv, mode, sshd, folder / "run", defaults) as controller:
+        run_folder = folder / "run"
+        defaults = DEFAULTS.format(playbooks=PLAYBOOKS, folder=run_folder, strategy=strategy, callback=callback)
+        with Controller(venv, mode, sshd, run_folder, defaults) as controller:
             runs.append(controller.run_settled(SHOWN / play, *options))
+            assert mode == "stock" or controller.status()["tickets"], "Slipstream has run nothing"
     stock, ours = runs
     assert stock.rc == ours.rc and len(stock.events) > 5, stock.stdout + stock.stderr + ours.stderr
     return stock, ours
@@ -97,6 +102,16 @@ def test_results_are_shown_as_by_stock(
     stock, ours = run_both(venv, sshd, open_folder, "results.yml", callback, *options, *quiet_ssh(venv, open_folder))
     assert_equal(masked(stock.stdout), masked(ours.stdout))
     assert_equal(masked(stock.stderr), masked(ours.stderr))
+
+
+@pytest.mark.parametrize(("strategy", "forks"), [("linear", 1), ("host_pinned", 1), ("linear", 5)])
+def test_hosts_are_shown_as_by_stock(venv: Path, sshd: Sshd, open_folder: Path, strategy: str, forks: int) -> None:
+    """Side by side they answer in any order, so that lines are compared."""
+    options = ["-v", "-f", str(forks), *quiet_ssh(venv, open_folder)]
+    runs = run_both(venv, sshd, open_folder, "hosts.yml", "default", *options, strategy=strategy)
+    stock, ours = (masked(run.stdout) for run in runs)
+    assert any(line.startswith("TASK [included by plain]") for line in stock), stock
+    assert_equal(stock, ours) if forks == 1 else assert_equal(sorted(stock), sorted(ours))
 
 
 def test_connections_are_shown_as_by_stock(venv: Path, sshd: Sshd, open_folder: Path) -> None:

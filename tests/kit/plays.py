@@ -19,18 +19,22 @@ class Play:
         self.variables: dict[str, str] = {}
         # What stock and Slipstream have written to standard output.
         self.shown: list[str] = []
-        # Whether Slipstream has been at work: its last run has left something in the state folder.
-        self.has_state = False
+        # Modules that Slipstream has run in its last run.
+        self.tickets = 0
 
     def file(self, name: str, content: str | None) -> Path:
         """Let a file have this content before each run, or be missing."""
         self._files[name] = content
         return self.folder / name
 
-    def compare(self, hosts: str, tasks: str, *options: str, more: str = "") -> Run:
-        """Run it, and ``more`` plays, in both modes; expect no difference, and return stock's run."""
+    def compare(self, hosts: str, tasks: str, *options: str, more: str = "", no_modules: bool = False) -> Run:
+        """Run it, and ``more`` plays, in both modes; expect no difference, and return stock's run.
+
+        Slipstream has to have run modules of it, unless ``no_modules``: lanes may have done the rest.
+        """
         runs = [self.run(mode, hosts, tasks, *options, more=more) for mode in MODES]
         assert runs[0].events, runs[0].stdout + runs[0].stderr
+        assert no_modules or self.tickets, "Slipstream has run nothing"
         found = list(map(str, run_differences(*runs)))
         assert not found, "\n".join(found)
         self.shown = [run.stdout for run in runs]
@@ -50,5 +54,6 @@ class Play:
         with Controller(self._venv, mode, self._sshd, self.folder / "run") as controller:
             controller.variables.update(self.variables)
             run = controller.run(playbook, *options, deadline_seconds=120)
-            self.has_state = any(controller.slipstream_folder.iterdir())
+            started = any(controller.slipstream_folder.iterdir())
+            self.tickets = controller.status()["tickets"] if started else 0
             return run

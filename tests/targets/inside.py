@@ -40,6 +40,8 @@ class Spec:
     python: str
     inventory: str
     net: str
+    # The account to log in to; one that is not root's becomes root by sudo.
+    user: str
     # Variables of the product under test; empty for stock.
     product: dict[str, str]
 
@@ -167,10 +169,12 @@ class Bed:
                 ansible_python_interpreter="/usr/bin/python3",
                 ansible_host="127.0.0.1",
                 ansible_port=str(sandbox.PORT),
-                ansible_user="root",
+                ansible_user=self._spec.user,
                 ansible_ssh_private_key_file=str(sandbox.KEY),
                 ansible_ssh_extra_args=options,
             )
+            if self._spec.user != "root":
+                variables["ansible_become"] = "yes"
         return "[testgroup]\ntesthost " + " ".join(f'{key}="{value}"' for key, value in variables.items()) + "\n"
 
     def _copy_needed(self, name: str) -> None:
@@ -228,6 +232,8 @@ def main() -> None:
     if spec.net != "host":
         sandbox.start_network()
     sandbox.start_sshd(everywhere=spec.net != "host")
+    if spec.user != "root":
+        sandbox.add_login(spec.user)
     sandbox.limit_open_files()
     with (shared / "log").open("w") as log:
         code, seconds = Bed(spec, Catalogue(Path(spec.sdist, "test/integration/targets"))).run(log)

@@ -70,15 +70,23 @@ def line(name: str, outcomes: Mapping[str, Outcome]) -> str:
 
 
 def summary(found: Mapping[str, Mapping[str, Json]]) -> list[str]:
-    """Print totals; return the targets that pass in the first mode and fail in the second."""
+    """Print totals; return the targets that fail in the last mode, which is the one that is judged."""
     runs = {name: [Outcome(**run) for run in modes.values()] for name, modes in found.items()}
     modes = list(next(iter(found.values()), {}))
     for index, mode in enumerate(modes):
         passed = sum(outcomes[index].passed for outcomes in runs.values())
         print(f"{mode}: {passed} of {len(runs)} pass")
-    if len(modes) < 2:
-        return [name for name, outcomes in runs.items() if not outcomes[0].passed]
-    both = {name: o for name, o in runs.items() if o[0].passed and o[1].passed}
+    if len(modes) == 2:
+        _compare(modes, {name: o for name, o in runs.items() if o[0].passed and o[1].passed})
+    failed = [name for name, outcomes in runs.items() if not outcomes[-1].passed]
+    for name in failed:
+        kind = "REGRESSION" if runs[name][0].passed else "FAILED"
+        print(f"{kind} {name}: {runs[name][-1].reason}")
+    return failed
+
+
+def _compare(modes: list[str], both: Mapping[str, list[Outcome]]) -> None:
+    """Print how targets that pass in both modes differ."""
     for name, outcomes in both.items():
         if unlike := differences(*outcomes):
             print(f"recaps differ: {name}: {unlike}")
@@ -87,7 +95,3 @@ def summary(found: Mapping[str, Mapping[str, Json]]) -> list[str]:
         print(f"{what}, where both pass: {modes[0]} {one:.0f}, {modes[1]} {other:.0f}")
     print(f"modules run by Slipstream: {sum(o[1].tickets for o in both.values())}, in", end=" ")
     print(f"{sum(o[1].tickets > 0 for o in both.values())} of {len(both)} targets")
-    regressions = [name for name, o in runs.items() if o[0].passed and not o[1].passed]
-    for name in regressions:
-        print(f"REGRESSION {name}: {runs[name][1].reason}")
-    return regressions

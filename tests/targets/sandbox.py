@@ -129,6 +129,19 @@ def start_sshd(everywhere: bool) -> None:
     run("/usr/sbin/sshd", "-f", str(config), "-E", str(SSHD_LOG))
 
 
+def add_login(name: str) -> None:
+    """Make an account that ``KEY`` opens and that becomes root by sudo without a password."""
+    run("useradd", "--create-home", "--shell", "/bin/bash", name)
+    folder = Path("/home", name, ".ssh")
+    folder.mkdir(mode=0o700)
+    shutil.copy(f"{KEY}.pub", folder / "authorized_keys")
+    for path in (folder, folder / "authorized_keys"):
+        shutil.chown(path, name, name)
+    rule = Path("/etc/sudoers.d", name)
+    rule.write_text(f"{name} ALL=(ALL:ALL) NOPASSWD: ALL\n")
+    rule.chmod(0o440)
+
+
 def limit_open_files() -> None:
     """Set the soft limit to that of the test runner's containers."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
