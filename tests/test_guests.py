@@ -27,9 +27,9 @@ def one_command_allowed() -> Iterator[None]:
         SUDOERS.unlink()
 
 
-def codes(play: Play, hosts: str, tasks: str) -> dict[str, list[int]]:
+def codes(play: Play, hosts: str, tasks: str, no_modules: bool = False) -> dict[str, list[int]]:
     """Compare the runs, and return each host's return codes."""
-    run = play.compare(hosts, tasks)
+    run = play.compare(hosts, tasks, no_modules=no_modules)
     found: dict[str, list[int]] = {}
     for event in run.events:
         if "rc" in event.result:
@@ -68,7 +68,7 @@ def test_sudo_that_allows_stocks_command_only(play: Play) -> None:
 - {raw: id -un, become: true, ignore_errors: true}
 - {command: id -un, become: true}
 """
-    assert codes(play, "password", tasks)["password"][:2] == [0, 0]
+    assert codes(play, "password", tasks, no_modules=True)["password"][:2] == [0, 0]
 
 
 @pytest.mark.parametrize("method", ["sudo", "sudo -i", "su", "su -"])
@@ -84,7 +84,8 @@ def test_accounts_with_other_shells(play: Play, method: str) -> None:
 - {{command: printenv WORD, environment: {{WORD: 'it''s $HOME !'}}, {same}}}
 - {{copy: {{content: x, dest: "{{{{ work }}}}/{user}"}}, environment: {{WORD: ü}}, {same}}}
 """
-    found = codes(play, "root", tasks)["root"]
+    # From 2.19 on stock does not pipeline su, which asks on a terminal.
+    found = codes(play, "root", tasks, no_modules=name == "su")["root"]
     assert found[:7] == [0] * 7, found
 
 
@@ -117,6 +118,6 @@ def test_su_asks_in_other_languages(play: Play) -> None:
             tasks += f"- {{command: id -un, ignore_errors: true, {same}}}\n"
             if password == "right":
                 tasks += f"- {{raw: id -un, ignore_errors: true, {same}}}\n"
-    found = codes(play, "root", tasks)["root"]
+    found = codes(play, "root", tasks, no_modules=True)["root"]
     # 2.16 does not know all of them.
     assert found.count(0) >= 1 + 2 * (len(PROMPTS) - 1), found

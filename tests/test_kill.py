@@ -92,7 +92,7 @@ def test_run_goes_on_with_a_new_daemon(controller: Controller, open_folder: Path
     assert all(agent["resting"] for agent in link["agents"] if agent["become"])
 
 
-@pytest.mark.parametrize("shell", ["/bin/sh", "/bin/bash", "/usr/bin/fish"])
+@pytest.mark.parametrize("shell", ["/bin/sh", "/bin/bash"])
 def test_killed_module_is_a_failure(controller: Controller, open_folder: Path, shell: str) -> None:
     """As it is under stock with dash; where bash stands in its place, stock has lost the host."""
     controller.variables["ANSIBLE_EXECUTABLE"] = shell

@@ -132,7 +132,7 @@ def test_local_commands_have_umask_and_environment_of_their_task(play: Play, hos
 - {raw: "umask; echo [$OWN] {{ 'x' | leaves }}", connection: local, vars: {ansible_connection: local}}
 - {raw: "umask; echo [$OWN]", connection: local, vars: {ansible_connection: local}}
 """
-    run = play.compare(hosts, tasks)
+    run = play.compare(hosts, tasks, no_modules=True)
     said = [event.result["stdout"].split() for event in run.events if event.host == "lane1" and event.task]
     assert said == [["0027", "[own]", "x"], ["0022", "[]"]]
 
@@ -147,7 +147,7 @@ def test_local_commands_have_nothing_of_another_hosts_task(play: Play) -> None:
   # A variable: Jinja passes constants through filters when it compiles them, for every host.
   vars: {{ansible_connection: local, pipe: {pipe}}}
 """
-    run = play.compare(TWO, tasks)
+    run = play.compare(TWO, tasks, no_modules=True)
     (said,) = (event.result["stdout"].split() for event in run.events if event.host == "lane1" and event.task)
     assert said == ["0022", "[]"]
 
@@ -158,14 +158,14 @@ def test_opener_of_the_lookup_url_ends_with_its_task(play: Play) -> None:
 - debug: {msg: "{{ lookup('url', 'file:///etc/hostname', validate_certs=false) is string }}"}
 - debug: {msg: "{{ 'x' | opener }}"}
 """
-    run = play.compare("lane1", tasks)
+    run = play.compare("lane1", tasks, no_modules=True)
     assert [event.result["msg"] for event in run.events if event.task] == [True, "NoneType"]
 
 
 def test_delegated_task_with_a_connection_of_its_own(play: Play) -> None:
     play.file("connection_plugins/mine.py", CONNECTION)
     tasks = "- {raw: x, delegate_to: root, vars: {ansible_connection: mine}}\n"
-    run = play.compare(TWO, tasks)
+    run = play.compare(TWO, tasks, no_modules=True)
     assert [event.result["stdout"] for event in run.events if event.task] == ["mine", "mine"]
 
 
@@ -178,7 +178,7 @@ def test_become_plugin_that_needs_the_main_thread(play: Play) -> None:
 def test_vars_plugin_that_needs_the_main_thread(play: Play) -> None:
     play.file("vars_plugins/db.py", VARS_PLUGIN)
     tasks = "- debug: {msg: \"{{ hostvars['plain'].from_db }} {{ hostvars[ansible_play_hosts[0]].from_db }}\"}\n"
-    run = play.compare(TWO, tasks)
+    run = play.compare(TWO, tasks, no_modules=True)
     assert [event.result["msg"] for event in run.events if event.task] == ["42 42", "42 42"]
 
 
@@ -189,7 +189,7 @@ def test_what_a_callback_does_to_the_process_stays(play: Play, hosts: str) -> No
 - {name: seen, debug: {msg: "{{ lookup('env', 'FROM_CALLBACK') }}"}}
 """
     play.file("callback_plugins/sets.py", CALLBACK)
-    run = play.compare(hosts, tasks)
+    run = play.compare(hosts, tasks, no_modules=True)
     assert {event.result["msg"] for event in run.events if event.task == "seen"} == {"set"}
 
 
