@@ -181,7 +181,7 @@ def test_copy_in_a_loop_takes_no_sessions(venv: Path, sshd: Sshd, open_folder: P
 
 
 @pytest.mark.parametrize(
-    ("action", "arguments", "seen"), [(KEEPS, "", "still there"), (LOOKS, "validate: 'false %s'", ".source")]
+    ("action", "arguments", "seen"), [(KEEPS, "", "still there"), (LOOKS, "validate: 'false %s'", "source")]
 )
 def test_folder_that_somebody_may_use_stays(play: Play, action: str, arguments: str, seen: str) -> None:
     """Another action's while stock's copy runs, and that of a copy that has failed."""
@@ -189,7 +189,9 @@ def test_folder_that_somebody_may_use_stays(play: Play, action: str, arguments: 
     task = f"""- runs_copy: {{content: x, dest: "{{{{ work }}}}/second", {arguments}}}\n  ignore_errors: true\n"""
     first = """- copy: {content: first, dest: "{{ work }}/first"}\n"""
     run = play.compare("plain", first + task * 2 + first + LEFT)
-    assert [event.result["seen"].strip() for event in run.events if "seen" in event.result] == [seen] * 2
+    # From 2.17 on a source's name begins with a dot.
+    found = [event.result["seen"].strip().removeprefix(".") for event in run.events if "seen" in event.result]
+    assert found == [seen] * 2
     assert [event.result["stdout"] for event in run.events if event.task == "left"] == [""], run.stdout
 
 
