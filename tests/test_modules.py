@@ -43,15 +43,22 @@ def test_kept_files_are_kept(venv: Path, sshd: Sshd, open_folder: Path) -> None:
     assert set(stock_reasons(venv, sshd, open_folder, "keep_remote_files = True")) == {"keep_remote_files"}
 
 
-@pytest.mark.parametrize("extension", ["coverage", "debugpy"])
+# None of them can do its work: what it says of that is stock's.
+EXTENSIONS = {
+    "coverage": '{"config": "/no/such/config", "output": "/no/such/output"}',
+    "debugpy": '{"port": 1}',
+    "pydevd": '{"module": "no_such_module"}',
+}
+
+
+@pytest.mark.parametrize("extension", EXTENSIONS)
 def test_extensions_of_the_payload_run_stock(
     extension: str, venv: Path, sshd: Sshd, open_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if core(venv) >= (2, 20):
-        value = {"coverage": '{"config": "/no/such/config", "output": "/no/such/output"}', "debugpy": '{"port": 1}'}
-        variables = f'{{"_ansible_ansiballz_{extension}_config": {value[extension]}}}'
+    if core(venv) >= (2, 19):
+        variables = f'{{"_ansible_ansiballz_{extension}_config": {EXTENSIONS[extension]}}}'
         assert set(stock_reasons(venv, sshd, open_folder, "", "-e", variables)) == {"debugger or coverage extension"}
-    elif core(venv) < (2, 19) and extension == "coverage":
+    elif extension == "coverage":
         monkeypatch.setenv("_ANSIBLE_COVERAGE_CONFIG", "/no/such/config")
         monkeypatch.setenv("_ANSIBLE_COVERAGE_OUTPUT", "")
         assert set(stock_reasons(venv, sshd, open_folder, "")) == {"coverage"}
