@@ -270,7 +270,7 @@ def test_signals_end_playbook_and_tasks(
 
 @pytest.mark.parametrize("hosts", ["plain", "plain,plain2"])
 def test_interrupted_playbook_ends_as_under_stock(venv: Path, sshd: Sshd, open_folder: Path, hosts: str) -> None:
-    """Its code and what it says, with handlers and a rescue that must not run."""
+    """Its code and what it says, with handlers and a rescue that must not run. Hosts answer in any order."""
     fifo = open_folder / "started"
     os.mkfifo(fifo)
     fifo.chmod(0o666)
@@ -296,7 +296,7 @@ def test_interrupted_playbook_ends_as_under_stock(venv: Path, sshd: Sshd, open_f
             os.killpg(process.pid, signal.SIGINT)
             stdout, stderr = process.communicate(timeout=30)
             assert all(ended(command, 5) for command in commands) or mode == "stock"
-        ends.append((process.returncode, mask_text(stdout).strip(), "nterrupted" in stderr))
+        ends.append((process.returncode, sorted(mask_text(stdout).strip().splitlines()), "nterrupted" in stderr))
         for command in commands:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(command, signal.SIGKILL)
@@ -350,7 +350,7 @@ def test_question_of_a_task_that_has_just_moved_is_answered(play: Play) -> None:
     play.variables = {"ANSIBLE_LOOKUP_PLUGINS": LOOKUPS}
     play.file("callback_plugins/late.py", LATE_PARENT)
     task = """- debug: {msg: "{{ lookup('unruly', 'asks') }}"}\n  ignore_errors: true\n"""
-    run = play.compare("plain", task, "-vvvv")
+    run = play.compare("plain", task, "-vvvv", no_modules=True)
     assert [shown.count("the answer was first") for shown in play.shown] == [1, 1], run.stdout
 
 
