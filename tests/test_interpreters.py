@@ -55,19 +55,23 @@ def test_modules_run_by_ticket(venv: Path, sshd: Sshd, open_folder: Path, versio
     assert results["fail"]["rc"] == 1 and "touch target" in results["bad"]["msg"]
 
 
+@pytest.mark.parametrize("name", ["newer", "uses_newer"])
 @pytest.mark.parametrize("version", interpreters())
 def test_code_newer_than_the_interpreter_fails_as_under_stock(
-    venv: Path, sshd: Sshd, open_folder: Path, version: str
+    venv: Path, sshd: Sshd, open_folder: Path, version: str, name: str
 ) -> None:
     if not runs_on(venv, version):
         pytest.skip("this ansible-core's modules do not run there")
     modules.install(open_folder, "newer", modules.NEWER)
+    modules.install(open_folder, "uses_newer", modules.USES_NEWER)
+    modules.install(open_folder, "newer_utility", modules.NEWER_UTILITY, "module_utils")
     playbook = open_folder / "play.yml"
-    tasks = "{command: 'true'}, {newer: {}, ignore_errors: true}, {newer: {}, ignore_errors: true}, {command: 'true'}"
+    newer = f"{{{name}: {{}}, ignore_errors: true}}"
+    tasks = f"{{command: 'true'}}, {newer}, {newer}, {{command: 'true'}}"
     playbook.write_text(f"[{{hosts: root, gather_facts: false, tasks: [{tasks}]}}]")
     runs, status = run_both_ways(venv, sshd, playbook, interpreters()[version])
     assert status["stock"] == {}
-    matched = [event.result.get("matched") for event in runs[-1].events if event.task == "newer"]
+    matched = [event.result.get("matched") for event in runs[-1].events if event.task == name]
     assert matched == [True if tuple(map(int, version.split("."))) >= (3, 10) else None] * 2
 
 

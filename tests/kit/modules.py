@@ -18,6 +18,19 @@ match module.params:
     case _:
         module.exit_json(matched=True)
 """
+# A utility that can't be compiled before Python 3.10, and a module that imports it.
+NEWER_UTILITY = """
+def matched(value):
+    match value:
+        case _:
+            return True
+"""
+USES_NEWER = """
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.newer_utility import matched
+module = AnsibleModule({})
+module.exit_json(matched=matched(module.params))
+"""
 # Tells whether a module of the account's own packages can be had.
 OWN_PACKAGE = """
 from ansible.module_utils.basic import AnsibleModule
@@ -52,8 +65,8 @@ module.exit_json(seen=[opened(fd) for fd in range(3, 8)])
 """
 
 
-def install(folder: Path, name: str, source: str) -> None:
-    """Make a module known to the playbooks of a folder."""
-    library = folder / "library"
-    library.mkdir(exist_ok=True)
-    (library / f"{name}.py").write_text(source)
+def install(folder: Path, name: str, source: str, kind: str = "library") -> None:
+    """Make a module, or one of the ``module_utils``, known to the playbooks of a folder."""
+    place = folder / kind
+    place.mkdir(exist_ok=True)
+    (place / f"{name}.py").write_text(source)

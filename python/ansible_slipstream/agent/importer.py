@@ -148,20 +148,24 @@ class Finder(object):
 
     def code(self, relative, filename):
         """Return a file's code, as if it had been compiled under that name."""
+        return _moved(self._compiled(relative, filename), filename)
+
+    def _compiled(self, relative, filename):
+        """Return a file's code, under that name or one that it can be moved from."""
         number = self.files[relative]
         known = self._codes.get(number)
         if known is None or not (known.co_filename == filename or CAN_MOVE):
             known = self._codes[number] = self.compiler(self.content(relative), filename)
-        return _moved(known, filename)
+        return known
 
     def takes_all(self):
-        """Tell whether this interpreter can compile the closure: what is not Ansible's own may be newer than it."""
-        for relative in self.files:
-            if relative.endswith(".py") and not relative.startswith("ansible/module_utils/"):
-                try:
-                    self.code(relative, self.base + "/" + relative)
-                except (SyntaxError, ValueError):
-                    return False
+        """Tell whether this interpreter can compile the closure, which may be newer than it."""
+        try:
+            for relative in self.files:
+                if relative.endswith(".py"):
+                    self._compiled(relative, self.base + "/" + relative)
+        except (SyntaxError, ValueError):
+            return False
         return True
 
     def compile(self, files):
