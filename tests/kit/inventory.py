@@ -16,7 +16,6 @@ _BOB_SUDO = {"ansible_user": BOB.name, "ansible_become": True}
 _PASSWORD_LOGIN = {"ansible_user": CAROL.name, "ansible_ssh_private_key_file": None}
 _NO_KEY = "-o PubkeyAuthentication=no"
 _DISCOVERY = "discovery"
-_PYTHON = {"ansible_python_interpreter": "/usr/bin/python3"}
 
 # Name, then what sets the host apart. The first four are ordinary hosts.
 _HOSTS: dict[str, dict[str, Any]] = {
@@ -57,10 +56,10 @@ _GROUPS = {
 }
 
 
-def write(sshd: Sshd, folder: Path, work: Path) -> Path:
+def write(sshd: Sshd, folder: Path, work: Path, python: str) -> Path:
     """Write inventory and known_hosts below `folder`, and return the inventory's path.
 
-    `work` becomes a variable of every host: the folder that playbooks may fill.
+    `work` becomes a variable of every host: the folder that playbooks may fill; `python` is the targets' interpreter.
     """
     known_hosts = folder / "known_hosts"
     known_hosts.write_text(sshd.known_hosts())
@@ -68,7 +67,7 @@ def write(sshd: Sshd, folder: Path, work: Path) -> Path:
         "hosts": {
             name: {
                 "ansible_host": f"127.0.0.{number}",
-                **({} if name == _DISCOVERY else _PYTHON),
+                **({} if name == _DISCOVERY else {"ansible_python_interpreter": python}),
                 **variables,
             }
             for number, (name, variables) in enumerate(_HOSTS.items(), start=2)

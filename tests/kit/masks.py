@@ -43,6 +43,8 @@ _TEXTS = [
         (r"ansible_[\w.]+_payload_\w+", "PAYLOAD"),
         (r"\bansible\.\w{8}(?=\W|$)", "TEMPFILE"),
         (r"\btmp[a-z0-9_]{8}\b", "TEMPFILE"),
+        # Python 2.7's.
+        (r"(?<=/)(ansible\.|tmp)\w{6}(?=\W|$)", "TEMPFILE"),
         (r"\.\d+\.\d{4}-\d\d-\d\d@\d\d:\d\d:\d\d~", "BACKUP"),
         (r"\bj\d{6,14}\.\d+\b", "JOB"),
         (r"(?<=async_wrapper\.py )j\d+\b", "JOB"),

@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args
 
 from . import inventory, processes
 from .accounts import Account
+from .interpreters import target_python
 from .sshd import Sshd
 
 Mode = Literal["stock", "slipstream"]
@@ -104,7 +105,7 @@ class Controller:
         for name in ("home", "cp", "slipstream"):
             (self._folder / name).mkdir(parents=True, mode=0o700)
         self._folder.chmod(0o755)  # the accounts must reach `work`
-        inventory.write(self._sshd, self._folder, self.work)
+        inventory.write(self._sshd, self._folder, self.work, target_python(self._venv))
         lines = f"{_MODE_LINES[self._mode]}\n{self._defaults}"
         config = _CONFIG.format(folder=self._folder, callbacks=_CALLBACKS, vault_password=_VAULT_PASSWORD, mode=lines)
         (self._folder / "ansible.cfg").write_text(config)

@@ -16,9 +16,18 @@ def core(venv: Path) -> tuple[int, int]:
 
 
 # The oldest Python that each ansible-core's modules run on.
-_OLDEST = {(2, 16): (2, 7), (2, 17): (3, 7), (2, 18): (3, 8), (2, 19): (3, 8), (2, 20): (3, 9), (2, 21): (3, 9)}
+_OLDEST = {(2, 16): "2.7", (2, 17): "3.7", (2, 18): "3.8", (2, 19): "3.8", (2, 20): "3.9", (2, 21): "3.9"}
+
+
+def oldest(venv: Path) -> str:
+    """Return the oldest Python that the modules of a virtual environment's ansible-core run on, such as "3.9"."""
+    return _OLDEST[core(venv)]
 
 
 def runs_on(venv: Path, python: str) -> bool:
     """Tell whether the modules of a virtual environment's ansible-core run on a Python, such as "3.9"."""
-    return tuple(map(int, python.split("."))) >= _OLDEST[core(venv)]
+    return _parts(python) >= _parts(oldest(venv))
+
+
+def _parts(version: str) -> list[int]:
+    return [int(part) for part in version.split(".")]
