@@ -279,13 +279,12 @@ def _print_exception(kind, error, trace):
     if sys.stderr is None:
         return
     import linecache
-    import traceback
 
     linecache.clearcache()
-    try:
-        traceback.print_exception(kind, error, trace)
-    except BaseException:
-        os.write(2, b"lost sys.stderr\n")
+    if importer.PY3:
+        # What it has itself is shown in the place of what is handed over.
+        error.with_traceback(trace)
+    sys.__excepthook__(kind, error, trace)
 
 
 def _finish(code):
