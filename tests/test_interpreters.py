@@ -24,7 +24,8 @@ def run_both_ways(venv: Path, sshd: Sshd, playbook: Path, interpreter: object) -
             runs.append(run := controller.run(playbook, *options, deadline_seconds=90))
             assert run.rc == 0, run.stdout + run.stderr
             status = controller.status() if mode == "slipstream" else {}
-    assert list(map(str, run_differences(*runs))) == []
+    found = list(map(str, run_differences(*runs)))
+    assert not found, "\n".join(found)
     return runs, status
 
 
@@ -73,6 +74,30 @@ def test_code_newer_than_the_interpreter_fails_as_under_stock(
     assert status["stock"] == {}
     matched = [event.result.get("matched") for event in runs[-1].events if event.task == name]
     assert matched == [True if tuple(map(int, version.split("."))) >= (3, 10) else None] * 2
+
+
+@pytest.mark.parametrize("version", interpreters())
+def test_interpreter_too_old_for_the_modules_fails_as_under_stock(
+    venv: Path, sshd: Sshd, open_folder: Path, version: str
+) -> None:
+    if runs_on(venv, version):
+        pytest.skip("this ansible-core's modules run there")
+    playbook = open_folder / "play.yml"
+    playbook.write_text(
+        """
+- hosts: each
+  gather_facts: false
+  tasks:
+    - {setup: {gather_subset: [min]}, ignore_errors: true}
+    - {copy: {content: x, dest: "{{ work }}/x"}, ignore_errors: true}
+    - {command: "true", ignore_errors: true}
+    - {raw: "true"}
+"""
+    )
+    runs, status = run_both_ways(venv, sshd, playbook, interpreters()[version])
+    assert list(status["stock"].values()) == [9] and status["tickets"] == 0
+    failed = [event.task for event in runs[-1].events if event.kind == "failed, ignored" and event.host == "sudo"]
+    assert failed == ["setup", "copy", "command"]
 
 
 # As libffi opens itself, for ctypes, where it has static trampolines.

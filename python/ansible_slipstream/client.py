@@ -17,6 +17,7 @@ from .errors import (
     FailedHere,
     LinkLost,
     NeedsEnvironment,
+    NeedsStock,
     NoAgent,
     RequestFailed,
     Unreachable,
@@ -285,6 +286,7 @@ class Client:
             Unreachable: no link; nothing ran.
             AgentRefused: no agent; nothing ran.
             NeedsEnvironment: the start line has to carry the job's environment; nothing ran.
+            NeedsStock: no agent of that interpreter takes the module; nothing ran.
             ChoresUndone: what should have been done before could not all be; the module was not begun.
             LinkLost: the link broke after sending; the module may have run.
         """
@@ -452,6 +454,8 @@ def _checked(reply: Json, body: bytes) -> Json:
         raise NoAgent("no agent of the login account runs on that link")
     if op == "needs_environment":
         raise NeedsEnvironment("the interpreter is a wrapper, which has to see the task's environment")
+    if op == "needs_stock":
+        raise NeedsStock(reply["why"])
     if op == "unreachable":
         raise Unreachable(reply["rc"], body, reply["denied"])
     if op == "refused":

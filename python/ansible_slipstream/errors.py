@@ -24,6 +24,7 @@ __all__ = [
     "FailedHere",
     "LinkLost",
     "NeedsEnvironment",
+    "NeedsStock",
     "NoAgent",
     "RequestFailed",
     "Unreachable",
@@ -45,6 +46,10 @@ class NoAgent(DaemonError):
 
 class NeedsEnvironment(DaemonError):
     """The agent has to be started with the job's environment; nothing ran."""
+
+
+class NeedsStock(DaemonError):
+    """Stock has to run the module, for the reason it names; nothing ran."""
 
 
 class ChoresUndone(DaemonError):

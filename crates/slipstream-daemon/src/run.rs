@@ -248,6 +248,7 @@ async fn answer(
         }
         Ok(FromAgent::Chores(outcome)) => Reply::Chores { outcome, out: 0 },
         Ok(FromAgent::NeedsEnvironment) => Reply::NeedsEnvironment,
+        Ok(FromAgent::NeedsStock { why }) => Reply::NeedsStock { why },
         Ok(other) => Reply::Lost { message: format!("the agent answered {other:?}") },
         Err(error) => Reply::Lost { message: format!("the agent answered nonsense: {error}") },
     };

@@ -128,6 +128,11 @@ pub enum FromAgent {
     /// What stands in the interpreter's place would see the task's environment, and the agent has started without
     /// it; the job was not begun.
     NeedsEnvironment,
+    /// Stock has to run the module; the job was not begun.
+    NeedsStock {
+        /// The reason.
+        why: String,
+    },
     /// A module ended; the body holds the rest of its standard output, then of its standard error.
     Exit {
         /// Return code as the target's shell would give it.

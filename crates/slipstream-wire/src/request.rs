@@ -379,6 +379,11 @@ pub enum Reply {
     },
     /// The agent has to be started with the job's environment; nothing ran.
     NeedsEnvironment,
+    /// Stock has to run the module; nothing ran.
+    NeedsStock {
+        /// The reason.
+        why: String,
+    },
     /// No link; nothing ran. The body is ssh's standard error.
     Unreachable {
         /// ssh's return code.

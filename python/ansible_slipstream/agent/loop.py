@@ -184,6 +184,10 @@ class Agent(object):
         if place and job["env"] and _is_wrapper(place):
             self._writer.message(frame.stream, {"op": "needs_environment"})
             return
+        if sys.version_info < tuple(job["oldest"]):
+            words = "the interpreter is older than the modules can do with"
+            self._writer.message(frame.stream, {"op": "needs_stock", "why": words})
+            return
         preload = job["preload"]
         if self._preloaded.load(self._closures.files(frame.control["closure"]), preload):
             spawning.install()

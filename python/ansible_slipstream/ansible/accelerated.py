@@ -21,6 +21,7 @@ from ..errors import (
     DaemonError,
     LinkLost,
     NeedsEnvironment,
+    NeedsStock,
     RequestFailed,
     Unreachable,
 )
@@ -166,6 +167,8 @@ class Accelerated:
             # From now on the start line carries it.
             WRAPPERS.add((str(self._play_context.remote_addr), ticket.job["interpreter"]))
             raise NotStarted(str(error), again=True) from error
+        except NeedsStock as error:
+            raise NotStarted(str(error)) from error
         except LinkLost as lost:
             runtime.drop_client()
             raise Lost(f"{lost} on {host}; it may have run in part and is not run again") from lost

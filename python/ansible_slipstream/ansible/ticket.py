@@ -29,7 +29,7 @@ from . import runtime
 from .closures import ClosureSource
 from .legacy import traceback_lines
 from .polls import paced
-from .versions import HAS_PROFILES
+from .versions import HAS_PROFILES, OLDEST_INTERPRETER
 from .world import ALWAYS
 
 # If a ticket ever reached a target as a program, it would say so.
@@ -307,6 +307,7 @@ def _ticket_for(
         "interpreter": _interpreter(shebang),
         "rlimit_nofile": _rlimit(task_vars, templar),
         "preload": PRELOADED,
+        "oldest": OLDEST_INTERPRETER,
     }
     if not HAS_PROFILES:
         ticket.job["frames"] = traceback_lines(bool(ticket.job["rlimit_nofile"]))
