@@ -12,6 +12,7 @@ const MODULES: &[(&str, &str)] = &[
     ("fingerprint", include_str!("../../../python/ansible_slipstream/agent/fingerprint.py")),
     ("guardian", include_str!("../../../python/ansible_slipstream/agent/guardian.py")),
     ("spawning", include_str!("../../../python/ansible_slipstream/agent/spawning.py")),
+    ("terminals", include_str!("../../../python/ansible_slipstream/agent/terminals.py")),
     ("module", include_str!("../../../python/ansible_slipstream/agent/module.py")),
     ("children", include_str!("../../../python/ansible_slipstream/agent/children.py")),
     ("jobs", include_str!("../../../python/ansible_slipstream/agent/jobs.py")),

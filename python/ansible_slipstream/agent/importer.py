@@ -12,6 +12,7 @@ PY3 = sys.version_info[0] >= 3
 # Code objects can be copied since Python 3.8.
 CAN_MOVE = hasattr(types.CodeType, "replace")
 PREFIXES = ("ansible", "ansible_collections")
+UTILITIES = "ansible/module_utils/"
 
 if PY3:
     # importlib.abc would import more than any module under AnsiballZ finds imported.
@@ -291,6 +292,9 @@ class Preloaded(object):
             loader = getattr(module, "__loader__", None)
             if isinstance(loader, Loader):
                 self._numbers[name] = (loader._relative, loader.number)
+        if CAN_MOVE:
+            # Every child would: it looks at all of its closure.
+            self._finder.compile(dict(item for item in files.items() if item[0].startswith(UTILITIES)))
         if hasattr(gc, "freeze"):
             # The children's collector does not touch, and so does not copy, what they inherit.
             gc.freeze()

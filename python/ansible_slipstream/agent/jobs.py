@@ -8,7 +8,7 @@ import os
 import signal
 import time
 
-from . import children, frames, guardian
+from . import children, frames, guardian, terminals
 
 # Output of processes that a module left behind is waited for that long after the module's end.
 DRAIN_S = 0.05
@@ -17,12 +17,34 @@ KILL_GRACE_S = 1.0
 READS_AT_ONCE = 64
 # A shell between sshd and Python reports these deaths on standard error; for the others it is silent.
 SILENT_DEATHS = (signal.SIGINT, signal.SIGPIPE)
+# For what is older than 3.8, and does not know these words itself.
+DEATHS = {
+    signal.SIGHUP: "Hangup",
+    signal.SIGQUIT: "Quit",
+    signal.SIGILL: "Illegal instruction",
+    signal.SIGTRAP: "Trace/breakpoint trap",
+    signal.SIGABRT: "Aborted",
+    signal.SIGBUS: "Bus error",
+    signal.SIGFPE: "Floating point exception",
+    signal.SIGKILL: "Killed",
+    signal.SIGUSR1: "User defined signal 1",
+    signal.SIGSEGV: "Segmentation fault",
+    signal.SIGUSR2: "User defined signal 2",
+    signal.SIGALRM: "Alarm clock",
+    signal.SIGTERM: "Terminated",
+    signal.SIGXCPU: "CPU time limit exceeded",
+    signal.SIGXFSZ: "File size limit exceeded",
+    signal.SIGVTALRM: "Virtual timer expired",
+    signal.SIGPROF: "Profiling timer expired",
+    signal.SIGIO: "I/O possible",
+    signal.SIGSYS: "Bad system call",
+}
 
 
 class Job(object):
     """One running module."""
 
-    def __init__(self, frame, child, base):
+    def __init__(self, frame, child, base, terminal):
         self.stream = frame.stream
         # Those of the frames that answer.
         self.flags = frame.flags & frames.ALONE
@@ -36,11 +58,20 @@ class Job(object):
         self.status = None
         # Descriptor to collected output, as long as it is open.
         self.out, self.err = child.out, child.err
-        self.open = {self.out: [], self.err: []}
-        self.sizes = {self.out: 0, self.err: 0}
+        self.terminal = terminal
+        self.open = dict((fd, []) for fd in self.descriptors())
+        self.sizes = dict.fromkeys(self.open, 0)
         self.collected = dict(self.open)
         self.deadline = None
         self.given_up = False
+
+    def descriptors(self):
+        """Return what its output comes from."""
+        return [self.out, self.err] + ([self.terminal.fd] if self.terminal else [])
+
+    def prints(self):
+        """Tell whether it, or what it has started, may still print."""
+        return self.out in self.open or self.err in self.open
 
     def signal(self, number):
         """Send a signal to the module and all it started in its process group."""
@@ -60,15 +91,20 @@ class Jobs(object):
 
     def start(self, frame, preloaded):
         """Let a child run the module that a message asks for."""
+        job = frame.control["job"]
+        terminal = terminals.opened() if job.get("terminal") else None
+        job["terminal"] = dict(job["terminal"], path=terminal.path) if terminal else None
         try:
-            child = self._children.start(frame.control["closure"], frame.control["job"], frame.body)
+            child = self._children.start(frame.control["closure"], job, frame.body)
         except (OSError, IOError) as error:
             # Out of descriptors or processes: this job fails, the others go on.
+            if terminal:
+                terminal.close()
             words = ("slipstream: the module could not be started: %s\n" % error.strerror).encode("utf-8")
             self._writer.message(frame.stream, {"op": "exit", "rc": 1, "out": 0}, words)
             return
-        started = Job(frame, child, preloaded.base)
-        for fd in (child.out, child.err):
+        started = Job(frame, child, preloaded.base, terminal)
+        for fd in started.descriptors():
             fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_NONBLOCK)
             fcntl.fcntl(fd, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
             self._by_fd[fd] = started
@@ -195,7 +231,10 @@ class Jobs(object):
             self._writer.data(job.stream, text[at : at + frames.CHUNK], flags)
 
     def _close(self, job, fd):
-        os.close(fd)
+        if job.terminal and fd == job.terminal.fd:
+            job.terminal.close()
+        else:
+            os.close(fd)
         del job.open[fd]
         del self._by_fd[fd]
 
@@ -208,7 +247,7 @@ class Jobs(object):
         self._guardian.ended(job.pid)
 
     def _settle(self, job):
-        if job.open or job.given_up:
+        if job.prints() or job.given_up:
             return
         if job.status is None:
             # Answered before the process has ended, which nobody has to wait for.
@@ -217,16 +256,27 @@ class Jobs(object):
                 return
             self._guardian.ended(job.pid)
             self._children.leaves(job.pid)
+        said = self._hang_up(job)
         del self._by_pid[job.pid]
         job.farewell.close()
         code, last_words = _shell_view(job.status)
         err = self._own_path(job, b"".join(job.collected[job.err])) + last_words
-        out = self._own_path(job, b"".join(job.collected[job.out]))
+        out = self._own_path(job, b"".join(said + job.collected[job.out]))
         answer = {"op": "exit", "rc": code, "out": len(out)}
         if job.then and not code:
             answer["tidied"] = not self._chores.do(job.then, b"")["why"]
         self._writer.message(job.stream, answer, out + err, job.flags)
         self._children.make_ready()
+
+    def _hang_up(self, job):
+        """Close a job's terminal, if it has one still, and return what was written there."""
+        if job.terminal is None:
+            return []
+        fd = job.terminal.fd
+        if fd in job.open:
+            self._read(job, fd)
+            self._close(job, fd)
+        return job.collected[fd]
 
     @staticmethod
     def _own_path(job, text):
@@ -245,9 +295,8 @@ def _shell_view(status):
     number = os.WTERMSIG(status)
     if number in SILENT_DEATHS:
         return 128 + number, b""
-    words = {6: "Aborted", 9: "Killed", 11: "Segmentation fault", 15: "Terminated"}
-    describe = getattr(signal, "strsignal", None)
-    text = (describe(number) if describe else words.get(number)) or "Signal %d" % number
+    describe = getattr(signal, "strsignal", DEATHS.get)
+    text = describe(number) or "Signal %d" % number
     if os.WCOREDUMP(status):
         text += " (core dumped)"
     return 128 + number, text.encode("utf-8") + b"\n"

@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 
-from . import importer
+from . import importer, terminals
 
 # As sudo shows it, and as its versions show what they gave to a shell of the account (-i, -s).
 FIRST_STAGE_MARK = re.compile(r"\\? -c\\? \\?'import\\? sys\\?;sys\\?\.path\\?\[")
@@ -54,6 +54,8 @@ def prepare():
 
 def _become_jobs(job, cwd):
     """Add what is the job's own."""
+    if job.get("terminal"):
+        terminals.take(job["terminal"])
     _add_environment(job["env"])
     time.tzset()
     random.seed()

@@ -13,7 +13,7 @@ from ansible.errors import AnsibleAuthenticationFailure
 from ansible.module_utils.common.text.converters import to_bytes, to_text
 from ansible.utils.display import Display
 
-from ..client import AgentStart, Closure, Link, ModuleRequest, Result
+from ..client import AgentStart, Closure, Json, Link, ModuleRequest, Result
 from ..errors import (
     AgentRefused,
     ChannelClosed,
@@ -217,6 +217,10 @@ class Accelerated:
         """Tell whether stock would pipeline modules."""
         with self.slipstream_off("stock is asked"):
             return bool(self.get_option("pipelining"))  # type: ignore[attr-defined]
+
+    def slipstream_terminal(self) -> Json | None:
+        """Return the terminal that stock would start a module on, for a job; None for no terminal."""
+        return None
 
     def slipstream_stock_option(self, value: Any, option: str) -> Any:
         """Return what ``get_option`` says: pipelining is how tickets travel, so it is on unless a variable sets it."""

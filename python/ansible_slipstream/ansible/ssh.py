@@ -17,7 +17,7 @@ from ansible.module_utils.common.text.converters import to_bytes, to_native, to_
 from ansible.plugins import shell as shell_plugins
 from ansible.plugins.connection import ssh as stock_ssh
 
-from ..client import AgentStart, Link, Result
+from ..client import AgentStart, Json, Link, Result
 from ..errors import DaemonError, NoAgent, RequestFailed, Unreachable
 from . import options, runtime, shown, ssh_arguments
 from .accelerated import text_environment, working_folder
@@ -147,6 +147,11 @@ class SshConnection(SshChores):
 
     def slipstream_objection(self) -> str | None:
         return NO_SSH if self._has_no_ssh() else super().slipstream_objection()
+
+    def slipstream_terminal(self) -> Json | None:
+        if self.slipstream_would_pipeline() or not self.get_option("use_tty"):
+            return None
+        return {"term": os.environ.get("TERM", ""), "login": not self.become}
 
     def slipstream_prepare(self) -> None:
         super().slipstream_prepare()
