@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 
 import pytest
 from kit import processes
 from kit.runner import Controller, Mode
-from kit.running import END_SECONDS, ended
+from kit.running import end_all
 from kit.sshd import Sshd
 
 PLAY = """\
@@ -34,21 +33,8 @@ def test_child_lives_on(venv: Path, sshd: Sshd, open_folder: Path, mode: Mode, h
         left = [int(pid) for event in run.events if event.task == "left" for pid in event.result["msg"]]
         try:
             assert run.rc == 0 and len(left) == 12, run.stdout + run.stderr
-            if how:
-                end_all(controller, how)
+            assert not how or end_all(controller, cut=how == "cut") >= 4
             assert [Path(f"/proc/{pid}/comm").read_text().strip() for pid in left] == ["sleep"] * 12
         finally:
             for pid in left:
                 processes.end(pid)
-
-
-def end_all(controller: Controller, how: str) -> None:
-    """End every link and the daemon, and wait for the agents' end."""
-    status = controller.status()
-    agents = [agent["pid"] for link in status["links"] for agent in link["agents"]]
-    assert len(agents) >= 4, status
-    if how == "cut":
-        for link in status["links"]:
-            processes.end(link["pid"], signal.SIGKILL)
-    assert controller.tool("stop").returncode == 0
-    assert [pid for pid in agents if not ended(pid, END_SECONDS)] == []

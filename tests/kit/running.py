@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import select
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from . import processes
 from .runner import Controller
 
 START_SECONDS = 60.0
@@ -125,6 +127,18 @@ def ended(pid: int, seconds: float) -> bool:
         return bool(select.select([handle], [], [], seconds)[0])
     finally:
         os.close(handle)
+
+
+def end_all(controller: Controller, *, cut: bool = False) -> int:
+    """End the daemon, its links before it if they are ``cut``, wait for the agents' end, and return their number."""
+    status = controller.status()
+    agents = [agent["pid"] for link in status["links"] for agent in link["agents"]]
+    if cut:
+        for link in status["links"]:
+            processes.end(link["pid"], signal.SIGKILL)
+    assert controller.tool("stop").returncode == 0
+    assert [pid for pid in agents if not ended(pid, END_SECONDS)] == []
+    return len(agents)
 
 
 def _link(status: dict[str, Any]) -> tuple[int, list[int]]:

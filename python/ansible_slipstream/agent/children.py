@@ -83,7 +83,8 @@ class Children(object):
         self._known = frozenset()
         self._uses = {}
         # Told nothing, or done with their jobs, they end by themselves; somebody has to notice.
-        self._leaving = set()
+        # Each with its terminal, which is hung up after that.
+        self._leaving = {}
 
     def start(self, closure, job, params):
         """Return a process that runs the job.
@@ -123,11 +124,18 @@ class Children(object):
         if self._ready is not None and wait(self._ready.pid)[0]:
             self._ready.forget()
             self._ready = None
-        self._leaving = set(pid for pid in self._leaving if not wait(pid)[0])
+        for pid in list(self._leaving):
+            if wait(pid)[0]:
+                self._has_left(pid)
 
-    def leaves(self, pid):
-        """Notice the end of a child, whose job is done, when it comes."""
-        self._leaving.add(pid)
+    def leaves(self, pid, terminal):
+        """Notice the end of a child, whose job is done, when it comes; then hang its terminal up, if it has one."""
+        self._leaving[pid] = terminal
+
+    def _has_left(self, pid):
+        terminal = self._leaving.pop(pid)
+        if terminal:
+            terminal.close()
 
     def close(self):
         """Let the child that is ready end."""
@@ -138,15 +146,16 @@ class Children(object):
     def end(self):
         """Let the child that is ready end, and wait for it: not every machine has an init that would."""
         self.close()
-        for pid in self._leaving:
+        for pid in list(self._leaving):
             try:
                 os.waitpid(pid, 0)
             except OSError:
                 pass
+            self._has_left(pid)
 
     def _dismiss(self, child):
         child.forget()
-        self._leaving.add(child.pid)
+        self._leaving[child.pid] = None
 
     def _fork(self):
         pipes = []

@@ -13,6 +13,8 @@ PY3 = sys.version_info[0] >= 3
 CAN_MOVE = hasattr(types.CodeType, "replace")
 PREFIXES = ("ansible", "ansible_collections")
 UTILITIES = "ansible/module_utils/"
+# What is no code, has null bytes, or goes too deep, in each version's words.
+NOT_COMPILED = (SyntaxError, ValueError, TypeError, MemoryError, RuntimeError)
 
 if PY3:
     # importlib.abc would import more than any module under AnsiballZ finds imported.
@@ -165,7 +167,7 @@ class Finder(object):
             for relative in self.files:
                 if relative.endswith(".py"):
                     self._compiled(relative, self.base + "/" + relative)
-        except (SyntaxError, ValueError):
+        except NOT_COMPILED:
             return False
         return True
 
@@ -175,7 +177,7 @@ class Finder(object):
             if number not in self._codes and relative.endswith(".py"):
                 try:
                     self._codes[number] = self.compiler(self._closures.content(number), relative)
-                except (SyntaxError, ValueError):
+                except NOT_COMPILED:
                     # For the child that imports it to say.
                     pass
 
@@ -280,6 +282,9 @@ class Preloaded(object):
             for name in names:
                 __import__(name)
             _load_locale()
+            if CAN_MOVE:
+                # Every child would: it looks at all of its closure.
+                self._finder.compile(dict(item for item in files.items() if item[0].startswith(UTILITIES)))
         except BaseException:
             for name in set(sys.modules) - before:
                 if name.partition(".")[0] in PREFIXES:
@@ -292,9 +297,6 @@ class Preloaded(object):
             loader = getattr(module, "__loader__", None)
             if isinstance(loader, Loader):
                 self._numbers[name] = (loader._relative, loader.number)
-        if CAN_MOVE:
-            # Every child would: it looks at all of its closure.
-            self._finder.compile(dict(item for item in files.items() if item[0].startswith(UTILITIES)))
         if hasattr(gc, "freeze"):
             # The children's collector does not touch, and so does not copy, what they inherit.
             gc.freeze()

@@ -59,19 +59,11 @@ class Job(object):
         # Descriptor to collected output, as long as it is open.
         self.out, self.err = child.out, child.err
         self.terminal = terminal
-        self.open = dict((fd, []) for fd in self.descriptors())
-        self.sizes = dict.fromkeys(self.open, 0)
+        self.open = {self.out: [], self.err: []}
+        self.sizes = {self.out: 0, self.err: 0}
         self.collected = dict(self.open)
         self.deadline = None
         self.given_up = False
-
-    def descriptors(self):
-        """Return what its output comes from."""
-        return [self.out, self.err] + ([self.terminal.fd] if self.terminal else [])
-
-    def prints(self):
-        """Tell whether it, or what it has started, may still print."""
-        return self.out in self.open or self.err in self.open
 
     def signal(self, number):
         """Send a signal to the module and all it started in its process group."""
@@ -104,10 +96,12 @@ class Jobs(object):
             self._writer.message(frame.stream, {"op": "exit", "rc": 1, "out": 0}, words)
             return
         started = Job(frame, child, preloaded.base, terminal)
-        for fd in started.descriptors():
+        for fd in (child.out, child.err):
             fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_NONBLOCK)
             fcntl.fcntl(fd, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
             self._by_fd[fd] = started
+        if terminal:
+            self._by_fd[terminal.fd] = started
         self._by_pid[child.pid] = started
         self._guardian.started(child.pid)
 
@@ -127,9 +121,13 @@ class Jobs(object):
     def readable(self, fd):
         """Collect output; an ended stream may be the job's end."""
         job = self._by_fd.get(fd)
-        if job is not None:
+        if job is None:
+            return
+        if fd in job.open:
             self._read(job, fd)
             self._settle(job)
+        elif not job.terminal.drain():
+            del self._by_fd[fd]
 
     def reap(self):
         """Notice children that have ended."""
@@ -231,10 +229,7 @@ class Jobs(object):
             self._writer.data(job.stream, text[at : at + frames.CHUNK], flags)
 
     def _close(self, job, fd):
-        if job.terminal and fd == job.terminal.fd:
-            job.terminal.close()
-        else:
-            os.close(fd)
+        os.close(fd)
         del job.open[fd]
         del self._by_fd[fd]
 
@@ -242,12 +237,15 @@ class Jobs(object):
         """Forget a job that was given up, now that all of it has ended."""
         for fd in list(job.open):
             self._close(job, fd)
+        self._forget_terminal(job)
+        if job.terminal:
+            job.terminal.close()
         del self._by_pid[job.pid]
         job.farewell.close()
         self._guardian.ended(job.pid)
 
     def _settle(self, job):
-        if job.prints() or job.given_up:
+        if job.open or job.given_up:
             return
         if job.status is None:
             # Answered before the process has ended, which nobody has to wait for.
@@ -255,28 +253,24 @@ class Jobs(object):
             if job.status is None:
                 return
             self._guardian.ended(job.pid)
-            self._children.leaves(job.pid)
-        said = self._hang_up(job)
+            self._children.leaves(job.pid, job.terminal)
+        elif job.terminal:
+            job.terminal.close()
+        self._forget_terminal(job)
         del self._by_pid[job.pid]
         job.farewell.close()
         code, last_words = _shell_view(job.status)
         err = self._own_path(job, b"".join(job.collected[job.err])) + last_words
-        out = self._own_path(job, b"".join(said + job.collected[job.out]))
+        out = self._own_path(job, b"".join(job.collected[job.out]))
         answer = {"op": "exit", "rc": code, "out": len(out)}
         if job.then and not code:
             answer["tidied"] = not self._chores.do(job.then, b"")["why"]
         self._writer.message(job.stream, answer, out + err, job.flags)
         self._children.make_ready()
 
-    def _hang_up(self, job):
-        """Close a job's terminal, if it has one still, and return what was written there."""
-        if job.terminal is None:
-            return []
-        fd = job.terminal.fd
-        if fd in job.open:
-            self._read(job, fd)
-            self._close(job, fd)
-        return job.collected[fd]
+    def _forget_terminal(self, job):
+        if job.terminal:
+            self._by_fd.pop(job.terminal.fd, None)
 
     @staticmethod
     def _own_path(job, text):

@@ -37,6 +37,8 @@ def run(job, params, finder, preloaded, files, cwd, say):
             # What a module has forked comes by here too.
             if os.getpid() == pid:
                 say(code)
+                if job.get("terminal"):
+                    terminals.let_go()
         finally:
             os._exit(code)
 

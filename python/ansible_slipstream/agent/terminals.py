@@ -2,14 +2,20 @@
 
 from __future__ import absolute_import
 
+import errno
 import fcntl
 import os
+import signal
 
 STDIN = 0
+READ_SIZE = 65536
+READS_AT_ONCE = 64
+# What sudo calls the terminal's type where there is none.
+UNKNOWN = "unknown"
 
 
 class Terminal(object):
-    """The agent's side of a module's terminal; nobody types there."""
+    """The agent's side of a module's terminal; nobody types there, and what is written there is dropped."""
 
     def __init__(self):
         """Open a pair; raises OSError where there is none, or none left."""
@@ -18,10 +24,21 @@ class Terminal(object):
         try:
             for fd in (self.fd, self._theirs):
                 fcntl.fcntl(fd, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
+            fcntl.fcntl(self.fd, fcntl.F_SETFL, fcntl.fcntl(self.fd, fcntl.F_GETFL) | os.O_NONBLOCK)
             self.path = os.ttyname(self._theirs)
         except (OSError, IOError):
             self.close()
             raise
+
+    def drain(self):
+        """Take off what was written, so that nobody waits; false when no more can come."""
+        for _ in range(READS_AT_ONCE):
+            try:
+                if not os.read(self.fd, READ_SIZE):
+                    return False
+            except OSError as error:
+                return error.errno in (errno.EAGAIN, errno.EINTR)
+        return True
 
     def close(self):
         """Hang up."""
@@ -33,25 +50,54 @@ def opened():
     """Return a terminal, or None: without one sshd starts a command all the same."""
     try:
         return Terminal()
-    except (OSError, IOError):
+    except (AttributeError, OSError, IOError):
         return None
 
 
 def take(told):
-    """Have the terminal that a job is told of, if it can be opened: the session's, standard input; sshd's variables."""
+    """Have the terminal that a job is told of, if that can be: the session's, and standard input.
+
+    With the variables that sshd sets. Who has lost those of the login, as under sudo, does not see its name.
+    """
     try:
         fd = os.open(told["path"], os.O_RDWR)
-    except OSError:
+        os.dup2(fd, STDIN)
+        os.close(fd)
+        _make_it_the_sessions()
+    except (ImportError, OSError, IOError):
         return
-    os.dup2(fd, STDIN)
-    os.close(fd)
+    if told["term"] and os.environ.get("TERM", UNKNOWN) == UNKNOWN:
+        os.environ["TERM"] = told["term"]
+    if "SSH_CONNECTION" in os.environ:
+        os.environ["SSH_TTY"] = told["path"]
+
+
+def _make_it_the_sessions():
     try:
         os.tcgetpgrp(STDIN)
     except OSError:
-        # Not everywhere it is the session's by being opened.
+        # Not everywhere it is so by being opened.
         import termios
 
         fcntl.ioctl(STDIN, termios.TIOCSCTTY, 0)
-    os.environ["TERM"] = told["term"]
-    if told["login"]:
-        os.environ["SSH_TTY"] = told["path"]
+
+
+def let_go():
+    """Before the session's end, put a group that nobody is in to the terminal's front: that is told to hang up.
+
+    What a module leaves behind lives on, as it does behind sudo and wherever there is no terminal.
+    """
+    try:
+        signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+        fd = os.open("/dev/tty", os.O_RDWR)
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0)
+        try:
+            os.setpgid(pid, pid)
+            os.tcsetpgrp(fd, pid)
+        finally:
+            os.waitpid(pid, 0)
+    except (ValueError, OSError, IOError):
+        # There is none, or the module has done something with it.
+        pass

@@ -151,7 +151,8 @@ class SshConnection(SshChores):
     def slipstream_terminal(self) -> Json | None:
         if self.slipstream_would_pipeline() or not self.get_option("use_tty"):
             return None
-        return {"term": os.environ.get("TERM", ""), "login": not self.become}
+        name = os.environ.get("TERM", "")
+        return {"term": name if name.isascii() else ""}
 
     def slipstream_prepare(self) -> None:
         super().slipstream_prepare()

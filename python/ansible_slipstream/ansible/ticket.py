@@ -308,7 +308,7 @@ def _ticket_for(
         "rlimit_nofile": _rlimit(task_vars, templar),
         "preload": PRELOADED,
         "oldest": OLDEST_INTERPRETER,
-        "terminal": _terminal(action, stock.get("environment")),
+        "terminal": action._connection.slipstream_terminal(),
     }
     if not HAS_PROFILES:
         ticket.job["frames"] = traceback_lines(bool(ticket.job["rlimit_nofile"]))
@@ -418,14 +418,6 @@ def _environment(action: Any, shebang: str) -> dict[str, str]:
     at_start = any(name.startswith(START_VARIABLES) for name in environment)
     expanded = action._connection.become and any(map(EXPANDED.search, environment.values()))
     return {} if at_start or searched or expanded else environment
-
-
-def _terminal(action: Any, environment: Json | None) -> Json | None:
-    """Return the terminal that the module starts on, of the type that the task's environment names if it does."""
-    terminal: Json | None = action._connection.slipstream_terminal()
-    if terminal and environment and "TERM" in environment:
-        terminal["term"] = str(environment["TERM"])
-    return terminal
 
 
 def _rlimit(task_vars: Json, templar: Any) -> int:
