@@ -22,7 +22,6 @@ DEATHS = {
     signal.SIGHUP: "Hangup",
     signal.SIGQUIT: "Quit",
     signal.SIGILL: "Illegal instruction",
-    signal.SIGTRAP: "Trace/breakpoint trap",
     signal.SIGABRT: "Aborted",
     signal.SIGBUS: "Bus error",
     signal.SIGFPE: "Floating point exception",
@@ -32,12 +31,6 @@ DEATHS = {
     signal.SIGUSR2: "User defined signal 2",
     signal.SIGALRM: "Alarm clock",
     signal.SIGTERM: "Terminated",
-    signal.SIGXCPU: "CPU time limit exceeded",
-    signal.SIGXFSZ: "File size limit exceeded",
-    signal.SIGVTALRM: "Virtual timer expired",
-    signal.SIGPROF: "Profiling timer expired",
-    signal.SIGIO: "I/O possible",
-    signal.SIGSYS: "Bad system call",
 }
 
 

@@ -10,6 +10,7 @@ import signal
 STDIN = 0
 READ_SIZE = 65536
 READS_AT_ONCE = 64
+LET_GO_S = 2
 # What sudo calls the terminal's type where there is none.
 UNKNOWN = "unknown"
 
@@ -88,6 +89,9 @@ def let_go():
     What a module leaves behind lives on, as it does behind sudo and wherever there is no terminal.
     """
     try:
+        # Nobody waits for this; whatever the module has hung on forks must not make it stay.
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(LET_GO_S)
         signal.signal(signal.SIGTTOU, signal.SIG_IGN)
         fd = os.open("/dev/tty", os.O_RDWR)
         pid = os.fork()
