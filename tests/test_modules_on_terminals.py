@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kit import modules
 from kit.plays import Play
 from kit.processes import end
 from kit.runner import MODES, Controller, Mode, Run
@@ -49,13 +50,24 @@ LEAVES = """\
       vars: {told: "{{ work }}/{{ inventory_hostname }}{{ item }}"}
       loop: ["", nohup, setsid]
       register: left
-    - {name: left, debug: {msg: "{{ left.results | map(attribute='stdout') | list }}"}}
+    - {leaves: {}, register: module}
+    - {name: left, debug: {msg: "{{ [module.pid] + left.results | map(attribute='stdout') | list }}"}}
+"""
+# A module that lets nobody wait for what it starts.
+LEAVES_BY_ITSELF = """
+import signal, subprocess
+from ansible.module_utils.basic import AnsibleModule
+module = AnsibleModule({})
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+left = subprocess.Popen(["sleep", "300"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+module.exit_json(pid=left.pid)
 """
 
 
 @pytest.mark.parametrize("more", [{"ANSIBLE_STRATEGY": "free"}, {"TERM": ""}], ids=str)
 def test_modules_have_the_terminal_that_stock_gives_them(play: Play, more: dict[str, str]) -> None:
     play.variables = {**NO_PIPELINING, **more}
+    play.deadline_seconds = 400
     run = play.compare(HOSTS, TASKS)
     assert _answers(run, "there is one", "rc") == [0] * 4
     assert _answers(run, "for input only", "stdout_lines") == [["0", "1", "1"]] * 4
@@ -79,13 +91,14 @@ def test_what_a_module_leaves_behind_lives_on(venv: Path, sshd: Sshd, open_folde
     """Under stock what has not left ssh's terminal itself may end with it."""
     playbook = open_folder / "play.yml"
     playbook.write_text(LEAVES)
+    modules.install(open_folder, "leaves", LEAVES_BY_ITSELF)
     with Controller(venv, mode, sshd, open_folder / "run", environment=NO_PIPELINING) as controller:
         run = controller.run(playbook)
         left = [[int(pid) for pid in told] for told in _answers(run, "left", "msg")]
         try:
             assert len(left) == 3, run.stdout + run.stderr
             assert mode == "stock" or end_all(controller) >= 3
-            assert not any(ended(pid, 0) for pids in left for pid in pids[mode == "stock" :])
+            assert not any(ended(pid, 0) for pids in left for pid in pids[2 * (mode == "stock") :])
         finally:
             for pids in left:
                 for pid in pids:

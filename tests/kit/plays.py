@@ -15,6 +15,7 @@ class Play:
     def __init__(self, venv: Path, sshd: Sshd, folder: Path) -> None:
         self._venv, self._sshd, self.folder = venv, sshd, folder
         self._files: dict[str, str | None] = {}
+        self.deadline_seconds = 120.0
         # Of the environment.
         self.variables: dict[str, str] = {}
         # What stock and Slipstream have written to standard output.
@@ -53,7 +54,7 @@ class Play:
                 path.write_text(content)
         with Controller(self._venv, mode, self._sshd, self.folder / "run") as controller:
             controller.variables.update(self.variables)
-            run = controller.run(playbook, *options, deadline_seconds=120)
+            run = controller.run(playbook, *options, deadline_seconds=self.deadline_seconds)
             started = any(controller.slipstream_folder.iterdir())
             self.tickets = controller.status()["tickets"] if started else 0
             return run

@@ -146,11 +146,11 @@ class Children(object):
     def end(self):
         """Let the child that is ready end, and wait for it: not every machine has an init that would."""
         self.close()
-        for pid in list(self._leaving):
-            try:
-                os.waitpid(pid, 0)
-            except OSError:
-                pass
+        for pid, terminal in list(self._leaving.items()):
+            if terminal:
+                # Some systems let nobody go whose words have not been taken.
+                terminal.drain()
+            wait(pid, 0)
             self._has_left(pid)
 
     def _dismiss(self, child):
@@ -212,11 +212,11 @@ def _told(child, closure, job, params):
         return False
 
 
-def wait(pid):
-    """Return (whether a child has ended, its status), without waiting."""
+def wait(pid, options=os.WNOHANG):
+    """Return (whether a child has ended, its status), without waiting unless ``options`` say so."""
     while True:
         try:
-            ended, status = os.waitpid(pid, os.WNOHANG)
+            ended, status = os.waitpid(pid, options)
             return bool(ended), status
         except OSError as error:
             if error.errno != errno.EINTR:

@@ -125,12 +125,16 @@ class Jobs(object):
     def reap(self):
         """Notice children that have ended."""
         self._children.reap()
+        for fd, job in list(self._by_fd.items()):
+            if job.terminal and job.terminal.closed and fd == job.terminal.fd:
+                del self._by_fd[fd]
         for pid, job in list(self._by_pid.items()):
             if job.status is not None:
                 continue
             ended, status = children.wait(pid)
             if ended:
-                job.status = status
+                said = job.farewell.status()
+                job.status = status if said is None else said
                 if job.given_up:
                     # What it has started may live on, deaf to SIGTERM: the deadline is for that.
                     if job.deadline is None or not guardian.group_lives(pid):
@@ -230,9 +234,7 @@ class Jobs(object):
         """Forget a job that was given up, now that all of it has ended."""
         for fd in list(job.open):
             self._close(job, fd)
-        self._forget_terminal(job)
-        if job.terminal:
-            job.terminal.close()
+        self._hang_up(job)
         del self._by_pid[job.pid]
         job.farewell.close()
         self._guardian.ended(job.pid)
@@ -247,9 +249,8 @@ class Jobs(object):
                 return
             self._guardian.ended(job.pid)
             self._children.leaves(job.pid, job.terminal)
-        elif job.terminal:
-            job.terminal.close()
-        self._forget_terminal(job)
+        else:
+            self._hang_up(job)
         del self._by_pid[job.pid]
         job.farewell.close()
         code, last_words = _shell_view(job.status)
@@ -261,9 +262,10 @@ class Jobs(object):
         self._writer.message(job.stream, answer, out + err, job.flags)
         self._children.make_ready()
 
-    def _forget_terminal(self, job):
+    def _hang_up(self, job):
         if job.terminal:
             self._by_fd.pop(job.terminal.fd, None)
+            job.terminal.close()
 
     @staticmethod
     def _own_path(job, text):

@@ -22,6 +22,7 @@ class Terminal(object):
         """Open a pair; raises OSError where there is none, or none left."""
         # The module's side stays open here, too: the pair never seems closed before the module has come to it.
         self.fd, self._theirs = os.openpty()
+        self.closed = False
         try:
             for fd in (self.fd, self._theirs):
                 fcntl.fcntl(fd, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
@@ -43,8 +44,10 @@ class Terminal(object):
 
     def close(self):
         """Hang up."""
-        os.close(self._theirs)
+        # Theirs last: some systems wait there for somebody who reads what was written.
         os.close(self.fd)
+        os.close(self._theirs)
+        self.closed = True
 
 
 def opened():
@@ -92,16 +95,18 @@ def let_go():
         # Nobody waits for this; whatever the module has hung on forks must not make it stay.
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(LET_GO_S)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGTTOU, signal.SIG_IGN)
         fd = os.open("/dev/tty", os.O_RDWR)
         pid = os.fork()
-        if pid == 0:
-            os._exit(0)
-        try:
-            os.setpgid(pid, pid)
-            os.tcsetpgrp(fd, pid)
-        finally:
+        if pid:
             os.waitpid(pid, 0)
+            return
+        try:
+            os.setpgid(0, 0)
+            os.tcsetpgrp(fd, os.getpid())
+        finally:
+            os._exit(0)
     except (ValueError, OSError, IOError):
         # There is none, or the module has done something with it.
         pass
