@@ -81,8 +81,8 @@ def masked(text: str) -> list[str]:
 
 
 def in_order(lines: list[str]) -> list[str]:
-    """Return lines in order, with their words in order."""
-    return sorted(" ".join(sorted(re.split("[ ,]+", line))) for line in lines)
+    """Return lines in order, those of included files with their hosts in order."""
+    return sorted(re.sub(r"(?<=\.yml for ).*", lambda found: str(sorted(found[0].split(", "))), line) for line in lines)
 
 
 def assert_equal(stock: list[str], ours: list[str]) -> None:
@@ -111,7 +111,7 @@ def test_results_are_shown_as_by_stock(
 
 @pytest.mark.parametrize(("strategy", "forks"), [("linear", 1), ("host_pinned", 1), ("linear", 5)])
 def test_hosts_are_shown_as_by_stock(venv: Path, sshd: Sshd, open_folder: Path, strategy: str, forks: int) -> None:
-    """Side by side they answer in any order, in which a line may name them: words are compared."""
+    """Side by side they answer in any order, in which files are included for them: lines are compared."""
     options = ["-v", "-f", str(forks), *quiet_ssh(venv, open_folder)]
     runs = run_both(venv, sshd, open_folder, "hosts.yml", "default", *options, strategy=strategy)
     stock, ours = (masked(run.stdout) for run in runs)

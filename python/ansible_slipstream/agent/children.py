@@ -83,7 +83,7 @@ class Children(object):
         self._known = frozenset()
         self._uses = {}
         # Told nothing, or done with their jobs, they end by themselves; somebody has to notice.
-        # Each with its terminal, which is hung up after that.
+        # Each with its job, if it had one.
         self._leaving = {}
 
     def start(self, closure, job, params):
@@ -120,22 +120,16 @@ class Children(object):
                 self._uses[closure] = uses + 1
 
     def reap(self):
-        """Notice the end of children that run no job."""
+        """Notice the end of children that run no job; return the jobs of those that had one."""
         if self._ready is not None and wait(self._ready.pid)[0]:
             self._ready.forget()
             self._ready = None
-        for pid in list(self._leaving):
-            if wait(pid)[0]:
-                self._has_left(pid)
+        jobs = [self._leaving.pop(pid) for pid in list(self._leaving) if wait(pid)[0]]
+        return [job for job in jobs if job]
 
-    def leaves(self, pid, terminal):
-        """Notice the end of a child, whose job is done, when it comes; then hang its terminal up, if it has one."""
-        self._leaving[pid] = terminal
-
-    def _has_left(self, pid):
-        terminal = self._leaving.pop(pid)
-        if terminal:
-            terminal.close()
+    def leaves(self, job):
+        """Notice the end of a child, whose job is done, when it comes."""
+        self._leaving[job.pid] = job
 
     def close(self):
         """Let the child that is ready end."""
@@ -146,12 +140,11 @@ class Children(object):
     def end(self):
         """Let the child that is ready end, and wait for it: not every machine has an init that would."""
         self.close()
-        for pid, terminal in list(self._leaving.items()):
-            if terminal:
+        for pid, job in self._leaving.items():
+            if job and job.terminal:
                 # Some systems let nobody go whose words have not been taken.
-                terminal.drain()
+                job.terminal.drain()
             wait(pid, 0)
-            self._has_left(pid)
 
     def _dismiss(self, child):
         child.forget()

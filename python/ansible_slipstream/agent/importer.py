@@ -12,7 +12,6 @@ PY3 = sys.version_info[0] >= 3
 # Code objects can be copied since Python 3.8.
 CAN_MOVE = hasattr(types.CodeType, "replace")
 PREFIXES = ("ansible", "ansible_collections")
-UTILITIES = "ansible/module_utils/"
 # What is no code, has null bytes, or goes too deep, in each version's words.
 NOT_COMPILED = (SyntaxError, ValueError, TypeError, MemoryError, RuntimeError)
 
@@ -151,35 +150,22 @@ class Finder(object):
 
     def code(self, relative, filename):
         """Return a file's code, as if it had been compiled under that name."""
-        return _moved(self._compiled(relative, filename), filename)
-
-    def _compiled(self, relative, filename):
-        """Return a file's code, under that name or one that it can be moved from."""
         number = self.files[relative]
         known = self._codes.get(number)
         if known is None or not (known.co_filename == filename or CAN_MOVE):
             known = self._codes[number] = self.compiler(self.content(relative), filename)
-        return known
+        return _moved(known, filename)
 
-    def takes_all(self):
-        """Tell whether this interpreter can compile the closure, which may be newer than it."""
-        try:
-            for relative in self.files:
-                if relative.endswith(".py"):
-                    self._compiled(relative, self.base + "/" + relative)
-        except NOT_COMPILED:
-            return False
-        return True
-
-    def compile(self, files):
-        """Compile what is not yet, for every child forked after that."""
+    def compile(self, files, base=""):
+        """Compile what is not yet; false if this interpreter can't, as what is newer than it."""
+        done = True
         for relative, number in files.items():
             if number not in self._codes and relative.endswith(".py"):
                 try:
-                    self._codes[number] = self.compiler(self._closures.content(number), relative)
+                    self._codes[number] = self.compiler(self._closures.content(number), base + "/" + relative)
                 except NOT_COMPILED:
-                    # For the child that imports it to say.
-                    pass
+                    done = False
+        return done
 
 
 class Loader(object):
@@ -284,7 +270,7 @@ class Preloaded(object):
             _load_locale()
             if CAN_MOVE:
                 # Every child would: it looks at all of its closure.
-                self._finder.compile(dict(item for item in files.items() if item[0].startswith(UTILITIES)))
+                self._finder.compile(files)
         except BaseException:
             for name in set(sys.modules) - before:
                 if name.partition(".")[0] in PREFIXES:

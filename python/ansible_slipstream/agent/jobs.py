@@ -124,10 +124,8 @@ class Jobs(object):
 
     def reap(self):
         """Notice children that have ended."""
-        self._children.reap()
-        for fd, job in list(self._by_fd.items()):
-            if job.terminal and job.terminal.closed and fd == job.terminal.fd:
-                del self._by_fd[fd]
+        for job in self._children.reap():
+            self._hang_up(job)
         for pid, job in list(self._by_pid.items()):
             if job.status is not None:
                 continue
@@ -248,7 +246,7 @@ class Jobs(object):
             if job.status is None:
                 return
             self._guardian.ended(job.pid)
-            self._children.leaves(job.pid, job.terminal)
+            self._children.leaves(job)
         else:
             self._hang_up(job)
         del self._by_pid[job.pid]

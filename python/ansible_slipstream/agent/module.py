@@ -132,7 +132,7 @@ def _call(job, params, finder, preloaded, files):
             # All from one zip, as under stock: utilities tell by the path whose code calls them.
             finder.use(files, base)
             # The words on code that is no code are those of the interpreter's own importer.
-            if job.get("zip") or not finder.takes_all():
+            if job.get("zip") or not finder.compile(files, base):
                 folder, base = _write_zip(job, finder, files)
                 preloaded.forget()
                 sys.meta_path.remove(finder)

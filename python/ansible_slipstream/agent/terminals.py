@@ -9,7 +9,6 @@ import signal
 
 STDIN = 0
 READ_SIZE = 65536
-READS_AT_ONCE = 64
 LET_GO_S = 2
 # What sudo calls the terminal's type where there is none.
 UNKNOWN = "unknown"
@@ -22,7 +21,6 @@ class Terminal(object):
         """Open a pair; raises OSError where there is none, or none left."""
         # The module's side stays open here, too: the pair never seems closed before the module has come to it.
         self.fd, self._theirs = os.openpty()
-        self.closed = False
         try:
             for fd in (self.fd, self._theirs):
                 fcntl.fcntl(fd, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
@@ -34,20 +32,16 @@ class Terminal(object):
 
     def drain(self):
         """Take off what was written, so that nobody waits; false when no more can come."""
-        for _ in range(READS_AT_ONCE):
-            try:
-                if not os.read(self.fd, READ_SIZE):
-                    return False
-            except OSError as error:
-                return error.errno in (errno.EAGAIN, errno.EINTR)
-        return True
+        try:
+            return bool(os.read(self.fd, READ_SIZE))
+        except OSError as error:
+            return error.errno in (errno.EAGAIN, errno.EINTR)
 
     def close(self):
         """Hang up."""
         # Theirs last: some systems wait there for somebody who reads what was written.
         os.close(self.fd)
         os.close(self._theirs)
-        self.closed = True
 
 
 def opened():
