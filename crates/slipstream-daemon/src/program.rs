@@ -142,7 +142,7 @@ mod tests {
     fn the_agent_is_small_and_plain_ascii() {
         assert!(MODULES.iter().chain([&CACHE]).all(|(_, text)| text.is_ascii()));
         let whole = whole(Compression::Auto, "");
-        assert!(whole.len() < 18 << 10, "{} bytes", whole.len());
+        assert!(whole.len() < 18_000, "{} bytes", whole.len());
         let copying = copying(("slipstream-0", "0", 0), Some(&Digest::of(b"x")), Compression::Auto, "");
         assert!(copying.len() < 800, "{} bytes", copying.len());
     }
